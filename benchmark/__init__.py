@@ -1,0 +1,1 @@
+"""The harness: from a file of weights to stored results. Imports neither `tasks` nor `leaderboard`."""

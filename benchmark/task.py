@@ -1,0 +1,158 @@
+"""The Task contract: a declaration and one method from features to predictions.
+
+A task never scores itself. It names a scorer (`benchmark.metrics`), which the run, `verify` and the release gate call on
+the same stored predictions, so that a figure has one definition.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+Need = Literal["pooled", "patch", "backbone", "head"]
+
+
+class ProtocolSettings(BaseModel):
+    """The settings of a protocol, typed; a task subclasses it with its own fields.
+
+    Attributes:
+        name: `family/variant` as in the literature's usage (`knn/dino`).
+        version: raised whenever a change of code or setting changes the figures.
+        representation: a named representation, or `default` for the backbone's own.
+        crop_pct: pins the crop fraction (centre crop over resized short side); None leaves it to the checkpoint.
+        paper: True where hyper-parameters are selected on the reported split, as some papers do; tables mark it.
+        summary: one line for `list protocols`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int = 1
+    representation: str = "default"
+    crop_pct: float | None = None
+    paper: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """A split as a frozen task sees it.
+
+    Attributes:
+        features: (N, D) float32 on the run's device.
+        targets: (N,) int64 class indices, or (N, C) float32 indicators for multi-label data; same device.
+        ids: (N,) Arrow strings.
+    """
+
+    features: Tensor
+    targets: Tensor
+    ids: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The supervised classifier of a checkpoint: logits = features @ weight.T + bias.
+
+    `weight` is (C, D), `bias` (C,) or None, `representation` what it was trained on.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    representation: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the runner hands to `Task.predict`.
+
+    Attributes:
+        train, test: the training split and the reported split (whatever it is called).
+        val: the dataset's own selection split, where it has one beside the reported one.
+        classes: class names by target index.
+        multilabel: whether targets are indicators.
+        device: where tensors are and work should happen.
+        head: the checkpoint's supervised head, for tasks that declare the need.
+        progress: `progress(done, total, what)`, callable any number of times; drives the bar.
+    """
+
+    train: SplitFeatures
+    test: SplitFeatures
+    classes: tuple[str, ...]
+    device: torch.device
+    val: SplitFeatures | None = None
+    multilabel: bool = False
+    head: Head | None = None
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `Task.predict` returns and the store keeps.
+
+    Attributes:
+        table: one row per prediction, in the scorer's columns (see `benchmark.metrics`).
+        selection: how hyper-parameters were chosen: `none`, `train-10%`, `val`, `train-3fold`, `reported-split` ...
+        selection_n: the number of samples that selection looked at (0 with `none`).
+        details: JSON-able facts worth keeping: the chosen setting, the selection curve, classes left out and why.
+    """
+
+    table: pa.Table
+    selection: str = "none"
+    selection_n: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """A transfer evaluation. Subclasses declare; `predict` is the only code they must bring.
+
+    Class attributes:
+        name: as on the command line.
+        version: raised when the task's figures change under unchanged protocols.
+        summary: one line for `list tasks`.
+        needs: what the runner must prepare.
+        scorer: the scorer's registered name (`classification`).
+        headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names its own
+            through `headline_of`.
+        protocols: name -> settings; the first is the default.
+        stochastic: whether the seed changes the outcome; a task where it does not is run once.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = ""
+    needs: ClassVar[tuple[Need, ...]] = ("pooled",)
+    scorer: ClassVar[str] = "classification"
+    headline: ClassVar[str] = "top1"
+    protocols: ClassVar[Mapping[str, ProtocolSettings]]
+    stochastic: ClassVar[bool] = True
+
+    def headline_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
+        """The headline metric under `protocol` (`mAP` where labels are not exclusive)."""
+        return "mAP" if multilabel else self.headline
+
+    def check(self, protocol: ProtocolSettings, targets: Tensor, classes: tuple[str, ...], multilabel: bool) -> None:
+        """Says before anything runs whether the task makes sense on this training split.
+
+        Raises:
+            NotApplicable: it does not; the cell is listed and skipped.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: Inputs, protocol: Any, seed: int) -> Predictions:
+        """Fits on `inputs.train`, predicts `inputs.test`.
+
+        Args:
+            inputs: features and targets.
+            protocol: one of `protocols` (possibly with the user's overrides), of the task's own settings class.
+            seed: for every random choice; equal seeds give equal predictions.
+        """

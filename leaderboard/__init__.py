@@ -1,0 +1,1 @@
+"""From results to decisions: comparability, tables, statistics, verification. Reads results and calls scorers only."""

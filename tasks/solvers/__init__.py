@@ -1,0 +1,1 @@
+"""Solvers on plain tensors: no task, dataset or protocol is known here."""
