@@ -1,0 +1,221 @@
+"""The store on disk: one JSON per cell, its predictions beside it, both written atomically.
+
+    DIR/results/<model>/<task>/<dataset>--<protocol>--s<seed>.json
+    DIR/predictions/<model>/<task>/<dataset>--<protocol>--s<seed>.parquet
+    DIR/runs/<run id>.jsonl
+
+A file exists whole or not at all: it is written under a temporary name in the same folder, fsynced and renamed.
+Predictions go first, so a result never names predictions that are not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from benchmark.errors import ResultError
+from benchmark.results.schema import Result
+
+_SAFE = re.compile(r"[^A-Za-z0-9._+=,@-]")
+
+
+def safe_name(text: str) -> str:
+    """A file name for any text: harmless characters kept, the rest replaced, a digest added when something was lost."""
+    plain = _SAFE.sub("-", text).lstrip(".")
+    if plain == text.replace("/", "-") and plain and len(plain) <= 120:
+        return plain
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"{plain[:110] or 'x'}~{digest}"
+
+
+@dataclass(frozen=True, order=True)
+class CellKey:
+    """What makes a cell: its place in the store."""
+
+    model: str
+    task: str
+    dataset: str
+    protocol: str
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        """Relative path without a suffix."""
+        leaf = f"{safe_name(self.dataset)}--{safe_name(self.protocol)}--s{self.seed}"
+        return f"{safe_name(self.model)}/{safe_name(self.task)}/{leaf}"
+
+    def __str__(self) -> str:
+        return f"{self.model} · {self.task} · {self.dataset} · {self.protocol} · seed {self.seed}"
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write(temporary)` fill a file beside `path`, then fsyncs it and renames it into place.
+
+    A failure (a full disk, a kill) leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
+
+
+def _sha256(stream: Any) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class ResultStore:
+    """Results and predictions under one output folder. Nothing is created before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def result_path(self, key: CellKey) -> Path:
+        """Where the cell's result is or will be."""
+        return self.root / "results" / f"{key.stem}.json"
+
+    def predictions_path(self, key: CellKey) -> Path:
+        """Where the cell's predictions are or will be."""
+        return self.root / "predictions" / f"{key.stem}.parquet"
+
+    def read(self, key: CellKey) -> Result | None:
+        """The stored result, or None.
+
+        Raises:
+            ResultError: the file is there and is not a result.
+        """
+        path = self.result_path(key)
+        return read_result(path) if path.exists() else None
+
+    def write_predictions(self, key: CellKey, table: pa.Table) -> tuple[str, str]:
+        """Stores the predictions; returns their path relative to the folder and their SHA-256."""
+        path = self.predictions_path(key)
+        write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        return path.relative_to(self.root).as_posix(), sha256(path)
+
+    def write(self, key: CellKey, result: Result) -> Path:
+        """Stores the result; the cell is finished the moment this returns."""
+        path = self.result_path(key)
+        text = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, lambda temporary: _write_text(temporary, text + "\n"))
+        return path
+
+    @contextlib.contextmanager
+    def claim(self, key: CellKey) -> Iterator[bool]:
+        """Holds the cell for this process; yields False when another living run holds it.
+
+        The lock belongs to the open file, so a killed run releases it by dying.
+        """
+        path = self.root / "results" / ".locks" / (hashlib.blake2b(key.stem.encode(), digest_size=12).hexdigest() + ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def results(self) -> Iterator[tuple[Path, Result]]:
+        """Every stored result with its path, in a stable order.
+
+        Raises:
+            ResultError: a file is not a result.
+        """
+        folder = self.root / "results"
+        for path in sorted(folder.glob("*/*/*.json")):
+            yield path, read_result(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def read_result(path: Path) -> Result:
+    """A result from its file.
+
+    Raises:
+        ResultError: not JSON, or not a result of a schema this version reads.
+    """
+    todo = "delete the file to have the cell made again, or use the version that wrote it"
+    try:
+        return Result.model_validate_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ResultError("a result in UTF-8 JSON", f"{path}: {error}", todo) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise ResultError("a stored result", f"{path}: {where}: {first['msg']}", todo) from error
+
+
+def open_store(root: Path) -> ResultStore:
+    """The store of an output folder that exists and has results.
+
+    Raises:
+        ResultError: no such folder, or no results in it.
+    """
+    if not root.is_dir():
+        raise ResultError("a folder of results", f"{root} (no such folder)", "name the --out folder of a run")
+    if not any((root / "results").glob("*/*/*.json")):
+        raise ResultError("a folder of results", f"{root} without results/*/*/*.json", "name the --out folder of a run")
+    return ResultStore(root)
+
+
+def read_predictions(root: Path, result: Result) -> pa.Table:
+    """The predictions of a done result.
+
+    Raises:
+        ResultError: missing or unreadable.
+    """
+    if result.predictions is None:
+        raise ResultError("predictions", f"none stored for {result.task} on {result.data.name}", "run the cell again")
+    path = (root / result.predictions).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ResultError("predictions inside the output folder", str(result.predictions), "do not trust this result")
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ResultError("readable predictions", f"{path}: {error}", "run the cell again with --overwrite always") from error
