@@ -13,13 +13,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +24,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from benchmark.errors import ResultError
+from benchmark.files import write_atomically, write_bytes
 from benchmark.results.schema import Result
 
 _SAFE = re.compile(r"[^A-Za-z0-9._+=,@-]")
@@ -61,46 +59,12 @@ class CellKey:
         return f"{self.model} · {self.task} · {self.dataset} · {self.protocol} · seed {self.seed}"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write(temporary)` fill a file beside `path`, then fsyncs it and renames it into place.
-
-    A failure (a full disk, a kill) leaves `path` as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
-
-
-def _sha256(stream: Any) -> str:
     digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -130,14 +94,14 @@ class ResultStore:
     def write_predictions(self, key: CellKey, table: pa.Table) -> tuple[str, str]:
         """Stores the predictions; returns their path relative to the folder and their SHA-256."""
         path = self.predictions_path(key)
-        write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        write_atomically(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
         return path.relative_to(self.root).as_posix(), sha256(path)
 
     def write(self, key: CellKey, result: Result) -> Path:
         """Stores the result; the cell is finished the moment this returns."""
         path = self.result_path(key)
         text = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, lambda temporary: _write_text(temporary, text + "\n"))
+        write_bytes(path, (text + "\n").encode())
         return path
 
     @contextlib.contextmanager
@@ -168,10 +132,6 @@ class ResultStore:
         folder = self.root / "results"
         for path in sorted(folder.glob("*/*/*.json")):
             yield path, read_result(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def read_result(path: Path) -> Result:
