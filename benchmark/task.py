@@ -1,7 +1,7 @@
 """The Task contract: a declaration and one method from features to predictions.
 
-A task never scores itself. It names a scorer (`benchmark.metrics`), which the run, `verify` and the release gate call on
-the same stored predictions, so that a figure has one definition.
+A task never scores itself. It names a scorer (`benchmark.metrics`), which the run, `verify` and the release gate call
+on the same stored predictions, so that a figure has one definition.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from benchmark.backbones.backbone import Head
+from benchmark.errors import NotApplicable
 
 Need = Literal["pooled", "patch", "backbone", "head"]
 
@@ -60,22 +63,11 @@ class SplitFeatures:
 
 
 @dataclass(frozen=True)
-class Head:
-    """The supervised classifier of a checkpoint: logits = features @ weight.T + bias.
-
-    `weight` is (C, D), `bias` (C,) or None, `representation` what it was trained on.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    representation: str
-
-
-@dataclass(frozen=True)
 class Inputs:
     """What the runner hands to `Task.predict`.
 
     Attributes:
+        dataset: the dataset's name (a few protocols choose their metric by it).
         train, test: the training split and the reported split (whatever it is called).
         val: the dataset's own selection split, where it has one beside the reported one.
         classes: class names by target index.
@@ -85,6 +77,7 @@ class Inputs:
         progress: `progress(done, total, what)`, callable any number of times; drives the bar.
     """
 
+    dataset: str
     train: SplitFeatures
     test: SplitFeatures
     classes: tuple[str, ...]
@@ -121,9 +114,10 @@ class Task(ABC):
         summary: one line for `list tasks`.
         needs: what the runner must prepare.
         scorer: the scorer's registered name (`classification`).
-        headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names its own
-            through `headline_of`.
+        headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names
+            its own through `headline_of`.
         protocols: name -> settings; the first is the default.
+        multilabel: whether the task has a meaning where an image has several labels.
         stochastic: whether the seed changes the outcome; a task where it does not is run once.
     """
 
@@ -134,10 +128,15 @@ class Task(ABC):
     scorer: ClassVar[str] = "classification"
     headline: ClassVar[str] = "top1"
     protocols: ClassVar[Mapping[str, ProtocolSettings]]
+    multilabel: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
 
-    def headline_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
-        """The headline metric under `protocol` (`mAP` where labels are not exclusive)."""
+    def scorer_of(self, multilabel: bool) -> str:
+        """The scorer's name for this kind of labels."""
+        return "multilabel" if multilabel else self.scorer
+
+    def headline_of(self, protocol: ProtocolSettings, dataset: str, multilabel: bool) -> str:
+        """The headline metric (`mAP` where labels are not exclusive; some protocols choose it by dataset name)."""
         return "mAP" if multilabel else self.headline
 
     def check(self, protocol: ProtocolSettings, targets: Tensor, classes: tuple[str, ...], multilabel: bool) -> None:
@@ -146,6 +145,8 @@ class Task(ABC):
         Raises:
             NotApplicable: it does not; the cell is listed and skipped.
         """
+        if multilabel and not self.multilabel:
+            raise NotApplicable("one label per image", "a multi-label dataset", f"{self.name} has no meaning there")
 
     @abstractmethod
     def predict(self, inputs: Inputs, protocol: Any, seed: int) -> Predictions:

@@ -41,7 +41,7 @@ def feature_key(backbone: Backbone, preprocessing: Preprocessing, split: Split) 
     return FeatureKey(
         weights=backbone.weights_hash,
         preprocessing=preprocessing.key(),
-        precision=backbone.precision,
+        precision=backbone.execution.precision,
         data=split.state,
         split=split.name,
         n=len(split),
@@ -93,7 +93,7 @@ def extract(
                 positions,
                 batch_size=batch_size,
                 workers=workers,
-                pin=backbone.device.type == "cuda",
+                pin=backbone.execution.torch_device.type == "cuda",
             )
             rows = _encoded(backbone, stream, wanted, on_bad_image)
             pending = _Pending(wanted)
@@ -134,7 +134,7 @@ def _encoded(
         if batch.bad and on_bad_image == "stop":
             raise _unreadable(batch.bad)
         if len(batch.positions):
-            features = backbone.encode(batch.images, wanted)
+            features = backbone.encode(batch.images, wanted, layers=0)
             yield _Rows({name: features.global_(name) for name in wanted}, batch.positions, batch.bad)
         else:
             yield _Rows({}, [], batch.bad)

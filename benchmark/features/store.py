@@ -98,9 +98,11 @@ class FeatureSet:
         at = 0
         for chunk in range(chunk_count(self.n)):
             array, record = _open_chunk(self.folder / representation, chunk)
+            if record.rows == 0:
+                continue  # every image of the chunk was skipped
             if out is None:
                 out = torch.empty(len(self.kept), record.dim, dtype=torch.float32, device=device)
-            part = torch.from_numpy(np.ascontiguousarray(array)).to(device).float()
+            part = torch.from_numpy(np.array(array)).to(device).float()  # a copy: maps are read-only
             out[at : at + record.rows] = part * math.ldexp(1.0, -record.log2_scale)
             at += record.rows
         if out is None or at != len(out):
@@ -158,7 +160,9 @@ class FeatureStore:
         record = ChunkRecord(
             rows=len(array), dim=array.shape[1], log2_scale=shift, checksum=_checksum(array), skipped=skipped
         )
-        write_atomically(_npy(folder / representation, chunk), lambda stream: np.save(stream, array, allow_pickle=False))
+        write_atomically(
+            _npy(folder / representation, chunk), lambda stream: np.save(stream, array, allow_pickle=False)
+        )
         write_bytes(_json(folder / representation, chunk), record.model_dump_json(indent=1).encode())
 
     def open(self, key: FeatureKey, representations: Sequence[str]) -> FeatureSet:

@@ -1,4 +1,16 @@
 """Scorers: pure functions from stored predictions to metrics with intervals, registered by name and version.
 
-Imports no other floor; never sees a model or a feature.
+Imports no other floor; never sees a model or a feature. A table of predictions is an Arrow table whose schema metadata
+names its scorer and the number of classes, so that a Parquet file alone suffices to recompute every figure:
+
+* `classification`: `variant` ('' or `k20`, `1shot`, `ts`), `draw` (the protocol's own random draws, 0 without),
+  `sample` (the image's id), `target`, `prediction`, `top5` (the min(5, C) best classes, best first), `confidence`
+  (the largest probability) and `log_prob` (natural log of the target's probability); the last two are null where a
+  method has no probabilities. Gives `top1`, `top5` (with more than five classes), `mean_per_class`, `ece`, `nll`.
+* `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
+  Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
+* `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.
+
+The rooms: `columns` (build and check tables), `names` (unit and direction of each metric), `intervals`, `estimate`
+(a value beside what each sample contributes to it), one module per scorer, `registry` (`get_scorer`, `score`).
 """

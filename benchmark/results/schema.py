@@ -45,6 +45,7 @@ class ModelRecord(_Record):
     layout: str | None = None
     key: str | None = None
     params: int
+    has_head: bool = False
     representations: tuple[str, ...]
     default_representation: str
     preprocessing: dict[str, Any]

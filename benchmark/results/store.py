@@ -33,7 +33,7 @@ _SAFE = re.compile(r"[^A-Za-z0-9._+=,@-]")
 def safe_name(text: str) -> str:
     """A file name for any text: harmless characters kept, the rest replaced, a digest added when something was lost."""
     plain = _SAFE.sub("-", text).lstrip(".")
-    if plain == text.replace("/", "-") and plain and len(plain) <= 120:
+    if plain == text and plain and len(plain) <= 120:
         return plain
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return f"{plain[:110] or 'x'}~{digest}"
@@ -52,7 +52,8 @@ class CellKey:
     @property
     def stem(self) -> str:
         """Relative path without a suffix."""
-        leaf = f"{safe_name(self.dataset)}--{safe_name(self.protocol)}--s{self.seed}"
+        protocol = safe_name(self.protocol.replace("/", "-", 1))  # family/variant
+        leaf = f"{safe_name(self.dataset)}--{protocol}--s{self.seed}"
         return f"{safe_name(self.model)}/{safe_name(self.task)}/{leaf}"
 
     def __str__(self) -> str:
@@ -110,7 +111,12 @@ class ResultStore:
 
         The lock belongs to the open file, so a killed run releases it by dying.
         """
-        path = self.root / "results" / ".locks" / (hashlib.blake2b(key.stem.encode(), digest_size=12).hexdigest() + ".lock")
+        path = (
+            self.root
+            / "results"
+            / ".locks"
+            / (hashlib.blake2b(key.stem.encode(), digest_size=12).hexdigest() + ".lock")
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
@@ -178,4 +184,6 @@ def read_predictions(root: Path, result: Result) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ResultError("readable predictions", f"{path}: {error}", "run the cell again with --overwrite always") from error
+        raise ResultError(
+            "readable predictions", f"{path}: {error}", "run the cell again with --overwrite always"
+        ) from error

@@ -74,5 +74,7 @@ def load_suite(name: str) -> Suite:
     for entry in suite.tasks:
         for dataset in entry.datasets or ():
             if dataset not in suite.datasets:
-                raise SuiteError("a dataset of the suite", f"{path}: {entry.task}: {dataset}", nearest(dataset, suite.datasets))
+                raise SuiteError(
+                    "a dataset of the suite", f"{path}: {entry.task}: {dataset}", nearest(dataset, suite.datasets)
+                )
     return suite

@@ -96,7 +96,7 @@ def bar(x: Array, y: Array) -> Array:
 
 def clover(x: Array, y: Array) -> Array:
     """Four discs that overlap, a hole in their midst."""
-    return _norm(np.abs(x) - 0.38, np.abs(y) - 0.38) - 0.42
+    return _norm(np.abs(x) - 0.355, np.abs(y) - 0.355) - 0.4
 
 
 SHAPES: dict[str, Callable[[Array, Array], Array]] = {

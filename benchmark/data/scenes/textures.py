@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmark.data.scenes.draws import Array
+from benchmark.data.scenes.draws import Array, clamp
 
 LATTICE = 16  # side of the periodic random lattice behind `blotched`
 
@@ -22,7 +23,7 @@ def _wave(v: Array) -> Array:
 
 def _edge(signed: Array, sharpness: float) -> Array:
     """A soft threshold at 0."""
-    return np.clip(signed * sharpness + 0.5, 0, 1)
+    return clamp(signed * sharpness + 0.5)
 
 
 def striped(x: Array, y: Array, period: float, lattice: Array) -> Array:
@@ -52,16 +53,31 @@ def zigzag(x: Array, y: Array, period: float, lattice: Array) -> Array:
     return _edge(_wave(x + 0.5 * _wave(y * 0.5)), period / 5)
 
 
+def _cell(v: Array) -> tuple[Array, NDArray[np.int32], NDArray[np.int32]]:
+    """Smoothed position within a lattice cell and the indices of the cell's two ends."""
+    start = np.floor(v)
+    f = v - start
+    low = start.astype(np.int32) & (LATTICE - 1)
+    return f * f * (3 - 2 * f), low, (low + 1) & (LATTICE - 1)
+
+
 def smooth_noise(x: Array, y: Array, lattice: Array) -> Array:
     """Value noise in [0, 1]: a periodic (LATTICE, LATTICE) lattice interpolated with smooth steps."""
-    x0, y0 = np.floor(x), np.floor(y)
-    fx, fy = x - x0, y - y0
-    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    i, j = x0.astype(np.int32) % LATTICE, y0.astype(np.int32) % LATTICE
-    i1, j1 = (i + 1) % LATTICE, (j + 1) % LATTICE
-    top = lattice[j, i] * (1 - fx) + lattice[j, i1] * fx
-    bottom = lattice[j1, i] * (1 - fx) + lattice[j1, i1] * fx
-    mixed: Array = top * (1 - fy) + bottom * fy
+    flat = lattice.reshape(-1)
+    (fx, left, right), (fy, top, bottom) = _cell(x), _cell(y)
+    top, bottom = top * LATTICE, bottom * LATTICE
+    upper, lower = flat.take(top + left), flat.take(bottom + left)
+    upper += (flat.take(top + right) - upper) * fx
+    lower += (flat.take(bottom + right) - lower) * fx
+    mixed: Array = upper + (lower - upper) * fy
+    return mixed
+
+
+def grid_noise(x: Array, y: Array, lattice: Array) -> Array:
+    """`smooth_noise` at every pair of `x` (W,) and `y` (H,), as (H, W)."""
+    (fx, left, right), (fy, top, bottom) = _cell(x), _cell(y)
+    rows = lattice[:, left] + (lattice[:, right] - lattice[:, left]) * fx
+    mixed: Array = rows[top] + (rows[bottom] - rows[top]) * fy[:, None]
     return mixed
 
 

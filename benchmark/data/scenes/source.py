@@ -1,0 +1,96 @@
+"""The `scenes:` dataset: a reader that draws images on demand, and the function that opens it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmark.data.assemble import assemble
+from benchmark.data.dataset import Dataset, Split
+from benchmark.data.fingerprint import combine, of_labels
+from benchmark.data.options import parse
+from benchmark.data.scenes.kinds import Kind, kinds
+from benchmark.data.scenes.options import SceneOptions
+from benchmark.data.scenes.render import RENDERER_VERSION, Scene, render
+from benchmark.data.source import SourceSpec
+from benchmark.errors import DataError
+
+PROBES = 4  # images drawn for the fingerprint, so that a renderer that draws differently shows
+
+
+@dataclass(frozen=True)
+class SceneReader:
+    """Draws the scenes of one split; holds nothing but what was asked for.
+
+    Attributes:
+        split: `train`, `val` or `test`.
+        length: number of images.
+        options: of the source.
+    """
+
+    split: str
+    length: int
+    options: SceneOptions
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The object kinds, in the order of the class indices."""
+        return kinds(self.options.kinds, self.options.classes)
+
+    def scene(self, index: int) -> Scene:
+        """Image `index` with its boxes and masks; the subjects' kinds take turns, so that classes are balanced."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"scene {index} of {self.length}")
+        entropy = self.options.entropy(self.split, index)
+        return render(self.kinds, index % self.options.classes, entropy, self.options)
+
+    def read(self, index: int) -> Image.Image:
+        """Image `index` as RGB."""
+        return Image.fromarray(self.scene(index).image)
+
+    def targets(self) -> NDArray[np.int64] | NDArray[np.uint8]:
+        """(N,) kinds of the subjects or, with `multilabel`, (N, C) indicators of the visible kinds."""
+        if not self.options.multilabel:
+            return np.arange(self.length, dtype=np.int64) % self.options.classes
+        visible = np.zeros((self.length, self.options.classes), np.uint8)
+        for index in range(self.length):
+            visible[index, self.scene(index).kinds] = 1
+        return visible
+
+
+def _split(reader: SceneReader) -> Split:
+    ids = pa.array([f"{reader.split}/{index:07d}" for index in range(len(reader))])
+    targets = reader.targets()
+    drawn = hashlib.blake2b(digest_size=16)
+    for index in range(min(PROBES, len(reader))):
+        drawn.update(reader.scene(index).image.tobytes())
+    options = [f"{name}={value}" for name, value in sorted(reader.options.key().items())]
+    fingerprint = combine([f"scenes v{RENDERER_VERSION}", *options, of_labels(ids, targets), drawn.hexdigest()])
+    return Split(reader.split, ids, targets, reader, fingerprint, fingerprint)
+
+
+def open_scenes(name: str, spec: SourceSpec) -> Dataset:
+    """Generated scenes of shaped and textured objects; the class is the kind of the largest one.
+
+    Args:
+        name: the user's name for the dataset.
+        spec: `scenes:` with options.
+
+    Raises:
+        DataError: an option that does not exist or has no meaning.
+    """
+    if spec.rest:
+        raise DataError("`scenes:` with nothing but options", repr(spec.text), "write scenes:?classes=10&difficulty=0.5")
+    options = parse(SceneOptions, spec.options, spec.text)
+    sizes = {"train": options.train, "val": options.val, "test": options.test}
+    splits = {split: _split(SceneReader(split, size, options)) for split, size in sizes.items() if size}
+    classes = tuple(kind.name for kind in kinds(options.kinds, options.classes))
+    return assemble(name, spec.text, classes, splits, multilabel=options.multilabel)

@@ -1,0 +1,60 @@
+"""A metric's value beside what each unit (sample or episode) contributes to it: what tests between runs need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.metrics.metric import Metric
+from benchmark.metrics.names import definition_of
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric over N units, in its own unit (percent or nats).
+
+    Attributes:
+        name: with its variant (`ece@ts`).
+        value: the figure.
+        interval: its 95% interval.
+        units: (N,) ids in ascending order; two tables can be compared unit by unit where these agree.
+        strata: (N,) the target of each unit where the metric has one per unit, else zeros.
+        contributions: (N, M). With `folds` None, M = 1 and the value is the mean of the column (exactly, or to first
+            order where the metric is no mean: then the column holds the value plus the unit's influence on it).
+            With `folds` = D, the M columns are D groups (one per draw), and the value is the mean over groups of the
+            sum of the magnitudes of the column means, which is what the calibration error is.
+        folds: see `contributions`.
+        binary: whether contributions are 0 or 100 and nothing else: exact tests apply.
+        per_draw: the value under each of the protocol's own draws; empty where there are none.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float]
+    units: np.ndarray
+    strata: np.ndarray
+    contributions: np.ndarray
+    folds: int | None = None
+    binary: bool = False
+    per_draw: tuple[float, ...] = ()
+
+    def combine(self, means: np.ndarray) -> np.ndarray:
+        """Column means of resampled contributions, (R, M), to values of the metric, (R,)."""
+        if self.folds is None:
+            return means[:, 0]
+        return np.abs(means).sum(axis=1) / self.folds
+
+    def metric(self) -> Metric:
+        """The figure as it is stored and shown."""
+        several = len(self.per_draw) > 1
+        return Metric(
+            name=self.name,
+            value=self.value,
+            ci_low=self.interval[0],
+            ci_high=self.interval[1],
+            higher_is_better=definition_of(self.name).higher_is_better,
+            n=len(self.units),
+            spread=float(np.std(self.per_draw, ddof=1)) if several else None,
+            draws=max(1, len(self.per_draw)),
+        )

@@ -1,0 +1,55 @@
+"""What each metric is: unit, direction and one line. The only place that says which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.errors import ResultError, nearest
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A metric's unit, direction and meaning."""
+
+    higher_is_better: bool
+    unit: Literal["percent", "nats"]
+    summary: str
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "top1": Definition(True, "percent", "samples whose best class is the target"),
+    "top5": Definition(True, "percent", "samples with the target among the five best classes"),
+    "mean_per_class": Definition(True, "percent", "mean of the top-1 within each class that has test samples"),
+    "ece": Definition(False, "percent", "expected calibration error, 15 equal-width bins (Guo et al. 2017)"),
+    "nll": Definition(False, "nats", "mean negative log-probability of the target"),
+    "mAP": Definition(
+        True,
+        "percent",
+        "mean over classes of average precision: area under the interpolated precision-recall curve (as VISSL); "
+        "@11pt: VOC 2007's eleven points; @step: without interpolation (as scikit-learn)",
+    ),
+}
+
+
+def split_name(metric: str) -> tuple[str, str]:
+    """`top1@k20` -> (`top1`, `k20`); the variant is empty where there is none."""
+    base, _, variant = metric.partition("@")
+    return base, variant
+
+
+def with_variant(base: str, variant: str) -> str:
+    """(`top1`, `k20`) -> `top1@k20`; the base alone with an empty variant."""
+    return f"{base}@{variant}" if variant else base
+
+
+def definition_of(metric: str) -> Definition:
+    """The definition behind a metric's name, with or without a variant.
+
+    Raises:
+        ResultError: no metric has that name.
+    """
+    base, _ = split_name(metric)
+    if base not in DEFINITIONS:
+        raise ResultError("a known metric", f"{metric!r}", nearest(base, DEFINITIONS))
+    return DEFINITIONS[base]

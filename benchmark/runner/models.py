@@ -1,0 +1,74 @@
+"""Opening the models of a run, one in memory at a time, and what a result records of each."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.sources import open_backbone
+from benchmark.results.schema import ModelRecord
+from benchmark.suites.cards import ModelCard
+
+
+class ModelShelf:
+    """Opens backbones and keeps the last one, so that a run of one model reads its file once."""
+
+    def __init__(self) -> None:
+        self._card: ModelCard | None = None
+        self._backbone: Backbone | None = None
+        self._rates: dict[str, float] = {}
+
+    def open(self, card: ModelCard, device: torch.device) -> Backbone:
+        """The card's backbone on `device`.
+
+        Raises:
+            RequestError: see `open_backbone`.
+        """
+        if self._backbone is None or self._card != card or self._backbone.device.type != device.type:
+            self._backbone = None  # the old one goes before the new one comes: memory for one
+            self._backbone = open_backbone(
+                card.checkpoint,
+                arch=card.arch,
+                layout=card.layout,
+                key=card.key,
+                preprocess=card.preprocess,
+                device=device,
+            )
+            self._card = card
+        return self._backbone
+
+    def images_per_second(self, card: ModelCard, device: torch.device) -> float:
+        """Forward rate of the card's backbone, measured once on a few grey images (for estimates only)."""
+        if card.name not in self._rates:
+            backbone = self.open(card, device)
+            n = 8 if device.type == "cpu" else 64
+            height, width = backbone.preprocessing.size
+            images = torch.full((n, 3, height, width), 127, dtype=torch.uint8)
+            wanted = (backbone.default_representation,)
+            backbone.encode(images[:1], wanted)  # first call pays for set-up
+            started = time.perf_counter()
+            backbone.encode(images, wanted).global_(wanted[0]).sum().item()
+            self._rates[card.name] = n / (time.perf_counter() - started)
+        return self._rates[card.name]
+
+
+def model_record(card: ModelCard, backbone: Backbone) -> ModelRecord:
+    """What results keep of a model."""
+    origin = backbone.origin
+    return ModelRecord(
+        name=card.name,
+        spec=card.checkpoint,
+        arch=backbone.arch,
+        weights_hash=backbone.weights_hash,
+        file_sha256=origin.file_sha256,
+        layout=origin.layout,
+        key=origin.key,
+        params=backbone.params,
+        has_head=backbone.head is not None,
+        representations=backbone.representations,
+        default_representation=backbone.default_representation,
+        preprocessing=backbone.preprocessing.model_dump(mode="json"),
+        groups=card.groups,
+    )

@@ -1,0 +1,241 @@
+"""The plan: every cell of a request, validated before anything is run or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.preprocessing import Preprocessing
+from benchmark.data.dataset import Dataset
+from benchmark.data.source import open_source
+from benchmark.errors import NotApplicable, RequestError, SuiteError, nearest
+from benchmark.features.extract import feature_key
+from benchmark.features.store import FeatureStore, chunk_range
+from benchmark.results.schema import ModelRecord, Result
+from benchmark.results.store import CellKey, ResultStore
+from benchmark.runner.models import ModelShelf, model_record
+from benchmark.runner.provenance import choose_device
+from benchmark.runner.registry import load_protocol, load_task, parse_settings
+from benchmark.runner.request import Overwrite, RunRequest
+from benchmark.suites.cards import ModelCard
+from benchmark.suites.suite import Suite, load_suite
+from benchmark.task import ProtocolSettings, Task
+
+State = Literal["todo", "done", "failed", "not applicable"]
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task under one protocol, and the datasets it runs on."""
+
+    task: Task
+    protocol: ProtocolSettings
+    datasets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work. `state` is what the store says now; `reason` why it is not applicable."""
+
+    key: CellKey
+    card: ModelCard
+    planned: PlannedTask
+    dataset: str
+    seed: int
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of a dataset's images through a backbone: representations under one geometry, and what is left to do."""
+
+    card: ModelCard
+    dataset: str
+    preprocessing: Preprocessing
+    representations: tuple[str, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs, checked."""
+
+    request: RunRequest
+    suite: Suite
+    device: torch.device
+    datasets: dict[str, Dataset]
+    records: dict[str, ModelRecord]
+    cells: tuple[Cell, ...]
+    passes: tuple[Pass, ...]
+    seconds: float | None
+
+    def todo(self) -> tuple[Cell, ...]:
+        """Cells that a run would make."""
+        return tuple(cell for cell in self.cells if cell.state == "todo")
+
+
+def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
+    """Validates a request and lays out its cells. Writes nothing.
+
+    Raises:
+        RequestError: anything that makes the request senseless, before a single image is encoded.
+    """
+    suite = load_suite(request.suite)
+    seeds = request.seeds or suite.seeds
+    sources = request.data or suite.datasets
+    if not sources:
+        raise SuiteError("a dataset", f"none in suite {suite.name} and no --data", "pass --data NAME=SOURCE")
+    planned = _planned_tasks(request, suite, tuple(sources))
+    device = choose_device(request.device)
+    names = [card.name for card in request.models]
+    if len(set(names)) != len(names):
+        raise RequestError("a name per model", f"{names}", "pass --name, or names in the cards file")
+    datasets = {name: open_source(name, source) for name, source in sources.items()}
+
+    store, features = ResultStore(request.out), FeatureStore(request.cache)
+    cells: list[Cell] = []
+    passes: list[Pass] = []
+    records: dict[str, ModelRecord] = {}
+    seconds: float | None = 0.0
+    for card in request.models:
+        backbone = shelf.open(card, device)
+        records[card.name] = model_record(card, backbone)
+        mine = [
+            _cell(card, entry, datasets[dataset], seed, store, records[card.name], request.overwrite)
+            for entry in planned
+            for dataset in entry.datasets
+            for seed in (seeds if entry.task.stochastic else seeds[:1])
+        ]
+        cells += mine
+        todo = _passes(card, backbone, mine, datasets, features)
+        passes += todo
+        images = sum(each.images for each in todo)
+        if images:
+            seconds = (seconds or 0.0) + images / shelf.images_per_second(card, device)
+    return Plan(request, suite, device, datasets, records, tuple(cells), tuple(passes), seconds)
+
+
+def _planned_tasks(request: RunRequest, suite: Suite, datasets: tuple[str, ...]) -> list[PlannedTask]:
+    overrides = parse_settings(request.settings)
+    in_suite = list(dict.fromkeys(entry.task for entry in suite.tasks))
+    for name in (*request.tasks, *overrides):
+        if name not in in_suite:
+            load_task(name)  # an unknown name gets its own message
+            raise SuiteError(f"a task of suite {suite.name}", repr(name), nearest(name, in_suite))
+    planned = []
+    for entry in suite.tasks:
+        if request.tasks and entry.task not in request.tasks:
+            continue
+        task = load_task(entry.task)
+        changes = {**entry.settings, **overrides.get(entry.task, {})}
+        protocol = load_protocol(task, changes.pop("protocol", entry.protocol), changes)
+        chosen = datasets if request.data or entry.datasets is None else entry.datasets
+        planned.append(PlannedTask(task, protocol, chosen))
+    keys = [(entry.task.name, entry.protocol.name) for entry in planned]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SuiteError(
+                "a task and protocol once per suite", f"{key[0]} {key[1]} twice", "mend the suite or --set"
+            )
+    return planned
+
+
+def _cell(
+    card: ModelCard,
+    planned: PlannedTask,
+    dataset: Dataset,
+    seed: int,
+    store: ResultStore,
+    record: ModelRecord,
+    overwrite: Overwrite,
+) -> Cell:
+    key = CellKey(card.name, planned.task.name, dataset.name, planned.protocol.name, seed)
+    cell = Cell(key, card, planned, dataset.name, seed, "todo")
+    try:
+        targets = torch.from_numpy(dataset.splits["train"].targets)
+        planned.task.check(planned.protocol, targets, dataset.classes, dataset.multilabel)
+        if "head" in planned.task.needs and not record.has_head:
+            raise NotApplicable("a supervised head", f"none in {card.name}", "use a checkpoint that has one")
+    except NotApplicable as reason:
+        return replace(cell, state="not applicable", reason=f"expected {reason.expected}; found {reason.found}")
+    if overwrite == "always":
+        return cell
+    stored = store.read(key)
+    if stored is None or (stored.status == "failed" and overwrite == "failed"):
+        return cell
+    different = _identity_differs(stored, planned, dataset, record)
+    if different:
+        raise RequestError(
+            f"results in {store.root} of the same {different[0]}",
+            f"{key} was made with {different[1]}, this request has {different[2]}",
+            "choose another --out or --name, or pass --overwrite always to replace it",
+        )
+    return replace(cell, state="done" if stored.status == "done" else "failed")
+
+
+def _identity_differs(
+    stored: Result, planned: PlannedTask, dataset: Dataset, record: ModelRecord
+) -> tuple[str, str, str] | None:
+    """The first thing in which a stored cell is not the one asked for: (what, stored, asked)."""
+    pairs = (
+        ("weights", stored.model.weights_hash, record.weights_hash),
+        ("preprocessing", _geometry(stored.model.preprocessing), _geometry(record.preprocessing)),
+        ("data", stored.data.fingerprint, dataset.fingerprint),
+        ("protocol version", stored.protocol.version, planned.protocol.version),
+        ("task version", stored.task_version, planned.task.version),
+    )
+    for what, before, asked in pairs:
+        if before != asked:
+            return what, str(before), str(asked)
+    return None
+
+
+def _geometry(preprocessing: dict[str, object]) -> dict[str, object]:
+    """Preprocessing without the words that say where it came from."""
+    return {key: value for key, value in preprocessing.items() if key != "source"}
+
+
+def preprocessing_of(backbone: Backbone, protocol: ProtocolSettings) -> Preprocessing:
+    """The checkpoint's preprocessing, with the crop fraction that the protocol pins if it pins one."""
+    pinned = protocol.crop_pct
+    return backbone.preprocessing if pinned is None else backbone.preprocessing.pinned(crop_pct=pinned)
+
+
+def representation_of(backbone: Backbone, protocol: ProtocolSettings) -> str:
+    """The representation that a protocol uses on this backbone.
+
+    Raises:
+        RequestError: the backbone does not have it.
+    """
+    name = backbone.default_representation if protocol.representation == "default" else protocol.representation
+    if name not in backbone.representations:
+        raise RequestError(f"a representation of {backbone.arch}", repr(name), nearest(name, backbone.representations))
+    return name
+
+
+def _passes(
+    card: ModelCard, backbone: Backbone, cells: list[Cell], datasets: dict[str, Dataset], store: FeatureStore
+) -> list[Pass]:
+    """What has to be encoded for the cells to do: one pass per dataset and geometry."""
+    wanted: dict[tuple[str, str], tuple[Preprocessing, list[str]]] = {}
+    for cell in cells:
+        preprocessing = preprocessing_of(backbone, cell.planned.protocol)
+        representation = representation_of(backbone, cell.planned.protocol)
+        if cell.state != "todo" or "pooled" not in cell.planned.task.needs:
+            continue
+        names = wanted.setdefault((cell.dataset, preprocessing.key()), (preprocessing, []))[1]
+        if representation not in names:
+            names.append(representation)
+    passes = []
+    for (dataset, _), (preprocessing, names) in wanted.items():
+        images = 0
+        for split in datasets[dataset].splits.values():
+            key = feature_key(backbone, preprocessing, split)
+            chunks = set().union(*(store.missing(key, name) for name in names))
+            images += sum(len(chunk_range(key.n, chunk)) for chunk in chunks)
+        passes.append(Pass(card, dataset, preprocessing, tuple(names), images))
+    return passes

@@ -1,0 +1,110 @@
+"""The stored features of a dataset, made where they are missing and handed to tasks as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.data.dataset import Dataset
+from benchmark.errors import DataError
+from benchmark.features.extract import Extraction, extract
+from benchmark.features.store import FeatureSet, FeatureStore
+from benchmark.runner.plan import Cell, Plan, preprocessing_of, representation_of
+from benchmark.runner.reporter import Reporter
+from benchmark.task import Inputs, SplitFeatures
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The stored features of a dataset under one geometry, with what the extraction cost."""
+
+    sets: dict[str, FeatureSet]
+    seconds: float
+    encoded: int
+
+
+def pooled_features(
+    plan: Plan, backbone: Backbone, dataset: Dataset, cells: Sequence[Cell], reporter: Reporter
+) -> Pooled:
+    """The features that the cells need, extracted where they are not stored."""
+    preprocessing = preprocessing_of(backbone, cells[0].planned.protocol)
+    wanted = [representation_of(backbone, cell.planned.protocol) for cell in cells]
+    store = FeatureStore(plan.request.cache)
+    done: dict[str, Extraction] = {}
+    for split in dataset.splits.values():
+        with reporter.bar(f"{cells[0].card.name} · {dataset.name}", "images") as update:
+            done[split.name] = extract(
+                backbone,
+                split,
+                wanted,
+                store,
+                preprocessing=preprocessing,
+                batch_size=plan.request.batch_size,
+                workers=plan.request.workers,
+                on_bad_image=plan.request.on_bad_image,
+                progress=update,
+            )
+    encoded = sum(each.encoded for each in done.values())
+    seconds = sum(each.seconds for each in done.values()) if encoded else 0.0
+    return Pooled({name: each.features for name, each in done.items()}, seconds, encoded)
+
+
+class InputsCache:
+    """Inputs of the tasks, loaded once per representation and shared by the cells of a group."""
+
+    def __init__(self, plan: Plan, backbone: Backbone, dataset: Dataset, pooled: Pooled) -> None:
+        self._plan, self._backbone, self._dataset, self._pooled = plan, backbone, dataset, pooled
+        self._loaded: tuple[str, dict[str, SplitFeatures]] | None = None
+
+    def __call__(self, representation: str, progress: Callable[[int, int, str], None]) -> Inputs:
+        """The inputs of a task that uses `representation`."""
+        if self._loaded is None or self._loaded[0] != representation:
+            self._loaded = None  # free the old representation first
+            self._loaded = (
+                representation,
+                {
+                    name: _split_features(self._dataset, name, features, representation, self._plan.device)
+                    for name, features in self._pooled.sets.items()
+                },
+            )
+        splits = self._loaded[1]
+        dataset = self._dataset
+        own_val = splits.get("val") if dataset.reported != "val" else None
+        return Inputs(
+            dataset=dataset.name,
+            train=splits["train"],
+            test=splits[dataset.reported],
+            val=own_val,
+            classes=dataset.classes,
+            device=self._plan.device,
+            multilabel=dataset.multilabel,
+            head=self._backbone.head,
+            progress=progress,
+        )
+
+
+def _split_features(
+    dataset: Dataset, name: str, features: FeatureSet, representation: str, device: torch.device
+) -> SplitFeatures:
+    split = dataset.splits[name]
+    kept = features.kept
+    targets = np.asarray(split.targets)[kept]
+    if name == "train" and not dataset.multilabel:
+        absent = sorted(set(range(len(dataset.classes))) - set(np.unique(targets).tolist()))
+        if absent:
+            raise DataError(
+                "a readable training image of every class",
+                f"none of {', '.join(dataset.classes[index] for index in absent[:5])} after skipping",
+                "mend the images",
+            )
+    tensor = torch.from_numpy(targets).to(device)
+    return SplitFeatures(
+        features=features.load(representation, device),
+        targets=tensor.float() if dataset.multilabel else tensor.long(),
+        ids=split.ids.take(pa.array(kept)),
+    )

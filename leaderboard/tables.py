@@ -1,0 +1,219 @@
+"""Results as data frames: the long form for programs, the wide form for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from benchmark.results.schema import MetricValue, Result
+from benchmark.results.store import open_store
+from leaderboard.comparability import comparable, conflicts
+
+LONG_COLUMNS = (
+    "model",
+    "task",
+    "protocol",
+    "protocol_version",
+    "dataset",
+    "split",
+    "seed",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "higher_is_better",
+    "n",
+    "selection",
+    "status",
+    "headline",
+    "spread",
+    "draws",
+    "representation",
+    "arch",
+    "paper",
+    "error",
+)
+"""The first fifteen are a contract; what follows may grow."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored result and the folder that it (and its predictions) came from."""
+
+    root: Path
+    result: Result
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the wide form: mutually comparable results of one headline.
+
+    Attributes:
+        label: `dataset/task/metric`, with what tells it from a namesake in brackets.
+        metric: the headline's name.
+        cells: model -> its done results, one per seed.
+        failed: models whose every result here failed.
+    """
+
+    label: str
+    metric: str
+    cells: dict[str, tuple[Entry, ...]]
+    failed: frozenset[str]
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Direction, None where nothing succeeded."""
+        for entries in self.cells.values():
+            return entries[0].result.metric(self.metric).higher_is_better
+        return None
+
+    def values(self, model: str) -> list[MetricValue]:
+        """The headline of a model, one per seed."""
+        return [entry.result.metric(self.metric) for entry in self.cells.get(model, ())]
+
+
+def read_entries(folders: Iterable[Path]) -> list[Entry]:
+    """Every stored result of several output folders.
+
+    One name that stands for different weights in different folders is told apart as `name@folder`; one cell stored
+    in several folders counts once.
+
+    Raises:
+        ResultError: a folder without results, or a file that is not one.
+    """
+    entries = [Entry(root, result) for root in folders for _, result in open_store(root).results()]
+    weights: dict[str, set[str]] = {}
+    for entry in entries:
+        weights.setdefault(entry.result.model.name, set()).add(_identity(entry.result))
+    told_apart = [_renamed(entry) if len(weights[entry.result.model.name]) > 1 else entry for entry in entries]
+    unique: dict[tuple[object, ...], Entry] = {}
+    for entry in told_apart:
+        result = entry.result
+        cell = (result.model.name, result.task, result.data.name, result.data.fingerprint, result.protocol.name)
+        unique.setdefault((*cell, result.protocol.version, result.seed, result.status), entry)
+    return list(unique.values())
+
+
+def _identity(result: Result) -> str:
+    """What a model's name has to stand for alone."""
+    return result.model.weights_hash
+
+
+def _renamed(entry: Entry) -> Entry:
+    model = entry.result.model
+    name = f"{model.name}@{entry.root.name or entry.root}"
+    return Entry(entry.root, entry.result.model_copy(update={"model": model.model_copy(update={"name": name})}))
+
+
+def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """One row per metric; a failed cell has one row, its headline without a value."""
+    rows = []
+    for entry in entries:
+        result = entry.result
+        shared = {
+            "model": result.model.name,
+            "task": result.task,
+            "protocol": result.protocol.name,
+            "protocol_version": result.protocol.version,
+            "dataset": result.data.name,
+            "split": result.data.reported_split,
+            "seed": result.seed,
+            "n": 0,
+            "selection": result.selection.how,
+            "status": result.status,
+            "representation": result.protocol.representation,
+            "arch": result.model.arch,
+            "paper": result.protocol.paper,
+            "error": result.error.message if result.error else None,
+        }
+        if result.status == "failed":
+            rows.append({**shared, "metric": result.headline, "headline": True})
+        for metric in result.metrics:
+            figures = metric.model_dump(exclude={"name"})
+            rows.append({**shared, **figures, "metric": metric.name, "headline": metric.name == result.headline})
+    return pd.DataFrame(rows, columns=list(LONG_COLUMNS))
+
+
+def wide_columns(entries: Sequence[Entry]) -> list[Column]:
+    """Headlines grouped into columns of mutually comparable results.
+
+    Results under one `dataset/task/metric` that may not be ranked together get columns of their own, whose labels
+    say what tells them apart.
+    """
+    groups: dict[str, list[list[Entry]]] = {}
+    for entry in entries:
+        result = entry.result
+        clusters = groups.setdefault(f"{result.data.name}/{result.task}/{result.headline}", [])
+        for cluster in clusters:
+            if _belongs(result, cluster[0].result):
+                cluster.append(entry)
+                break
+        else:
+            clusters.append([entry])
+    columns = []
+    for label, clusters in groups.items():
+        for index, cluster in enumerate(clusters):
+            columns.append(_column(label + _suffix(clusters, index), cluster))
+    return columns
+
+
+def _belongs(result: Result, other: Result) -> bool:
+    """A failed result has no selection yet, so it goes with the protocol and data that it was meant for."""
+    if "failed" in (result.status, other.status):
+        return all(conflict.field in {"selection", "images left out"} for conflict in conflicts(result, other))
+    return comparable(result, other)
+
+
+def _suffix(clusters: list[list[Entry]], index: int) -> str:
+    """What tells a cluster from its namesakes: the protocol where that differs, else the fields that do."""
+    if len(clusters) == 1:
+        return ""
+    first, mine = clusters[0][0].result, clusters[index][0].result
+    protocols = [cluster[0].result.protocol.name for cluster in clusters]
+    if len(set(protocols)) == len(clusters):
+        return f" [{mine.protocol.name}]"
+    others = [cluster[0].result for place, cluster in enumerate(clusters) if place != index]
+    fields = sorted({conflict.field for other in (first, *others) for conflict in conflicts(mine, other)})
+    return f" [{mine.protocol.name}, set {index + 1}: other {', '.join(fields)}]"
+
+
+def _column(label: str, cluster: list[Entry]) -> Column:
+    cells: dict[str, tuple[Entry, ...]] = {}
+    models = list(dict.fromkeys(entry.result.model.name for entry in cluster))
+    for model in models:
+        done = [e for e in cluster if e.result.model.name == model and e.result.status == "done"]
+        if done:
+            cells[model] = tuple(sorted(done, key=lambda entry: entry.result.seed))
+    failed = frozenset(model for model in models if model not in cells)
+    return Column(label, cluster[0].result.headline, cells, failed)
+
+
+def wide_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row per model, a column per headline (mean over seeds); empty where a model has no result."""
+    columns = wide_columns(entries)
+    models = list(dict.fromkeys(entry.result.model.name for entry in entries))
+    rows = [
+        {
+            "model": model,
+            **{column.label: mean_over_seeds(column.values(model)) for column in columns},
+        }
+        for model in models
+    ]
+    return pd.DataFrame(rows, columns=["model", *(column.label for column in columns)])
+
+
+def mean_over_seeds(values: Sequence[MetricValue]) -> float:
+    """The mean of one metric over seeds, NaN without any (an empty cell of a data frame)."""
+    return fmean(value.value for value in values) if values else math.nan
+
+
+def spread_over_seeds(values: Sequence[MetricValue]) -> float | None:
+    """Standard deviation over seeds, or over a protocol's own draws where there is one seed; None without either."""
+    if len(values) > 1:
+        return stdev(value.value for value in values)
+    return values[0].spread if values else None

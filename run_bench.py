@@ -1,0 +1,284 @@
+"""The command line of Transferbench: parse, call, print. Every decision is made in the packages that it calls.
+
+Heavy imports wait until a command needs them, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from benchmark.runner.request import RunRequest
+
+app = App(
+    name="transferbench",
+    help="How good is a pretrained visual checkpoint, really? Any checkpoint in, a fixed battery, one trusted table out.",
+    help_epilogue="A first look: `python run_bench.py demo`. Exit codes: 0 done; 1 some cells failed, or a figure was "
+    "not reproduced; 2 the request makes no sense and nothing was run. `--debug` adds the traceback to an error.",
+    result_action="return_value",
+)
+_MODEL, _WORK, _PLACE = (Group(name, sort_key=index) for index, name in enumerate(("Model", "Work", "Where and how")))
+Many = Parameter(consume_multiple=True, negative=())
+Format = Literal["terminal", "csv", "md", "latex", "json", "parquet"]
+
+
+@app.command
+def demo(*, out: Path = Path("runs/demo"), cache: Path | None = None, device: str = "auto") -> int:
+    """The whole frozen battery on generated scenes and four tiny shipped backbones, then the table.
+
+    Args:
+        out: where results go.
+        cache: where features are kept (default: `$TRANSFERBENCH_CACHE`, or `transferbench` in the user's cache folder).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+    from benchmark.demo import demo_request
+    from leaderboard.reading import reading
+    from leaderboard.tables import read_entries
+
+    code = _run(demo_request(out, cache, device), dry_run=False)
+    Console().print(reading(read_entries([out])))
+    return code
+
+
+@app.command
+def run(
+    *,
+    checkpoint: Annotated[str | None, Parameter(group=_MODEL)] = None,
+    models: Annotated[Path | None, Parameter(group=_MODEL)] = None,
+    name: Annotated[str | None, Parameter(group=_MODEL)] = None,
+    arch: Annotated[str | None, Parameter(group=_MODEL)] = None,
+    layout: Annotated[str | None, Parameter(group=_MODEL)] = None,
+    key: Annotated[str | None, Parameter(group=_MODEL)] = None,
+    preprocess: Annotated[tuple[str, ...], Parameter(group=_MODEL), Many] = (),
+    suite: Annotated[str, Parameter(group=_WORK)] = "frozen",
+    data: Annotated[tuple[str, ...], Parameter(group=_WORK), Many] = (),
+    task: Annotated[tuple[str, ...], Parameter(group=_WORK), Many] = (),
+    seeds: Annotated[str | None, Parameter(group=_WORK)] = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", group=_WORK), Many] = (),
+    out: Annotated[Path, Parameter(group=_PLACE)] = Path("runs"),
+    cache: Annotated[Path | None, Parameter(group=_PLACE)] = None,
+    device: Annotated[str, Parameter(group=_PLACE)] = "auto",
+    precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16"] | None, Parameter(group=_PLACE)] = None,
+    compile_: Annotated[bool, Parameter(name="--compile", group=_PLACE, negative=())] = False,
+    engine: Annotated[Literal["local"], Parameter(group=_PLACE)] = "local",
+    overwrite: Annotated[Literal["never", "failed", "always"], Parameter(group=_PLACE)] = "never",
+    on_bad_image: Annotated[Literal["stop", "skip"], Parameter(group=_PLACE)] = "stop",
+    batch_size: Annotated[int, Parameter(group=_PLACE)] = 64,
+    workers: Annotated[int | None, Parameter(group=_PLACE)] = None,
+    dry_run: Annotated[bool, Parameter(group=_PLACE, negative=())] = False,
+) -> int:
+    """Score checkpoints: plan the cells, encode each image once, run every task, print the table.
+
+    Example: `run --checkpoint vit.pth --arch vit_base_patch16_224 --data pets=folder:/data/pets --out runs/vit`.
+    The same command again goes on where it was; finished cells are never made twice.
+
+    Args:
+        checkpoint: a weights file, or `timm:NAME`, `torchvision:NAME/WEIGHTS`, `hf:ORG/NAME`, `python:module:factory`,
+            `random:ARCH`.
+        models: a YAML file of several checkpoints, instead of --checkpoint.
+        name: what results call the model (default: from the checkpoint's name).
+        arch: a timm name, with arguments if need be (`mobilenetv2_100?pad_type=same`), or `python:module:factory`.
+        layout: how the file stores its encoder, where that cannot be recognised (see `list layouts`).
+        key: which entry of the file is the encoder, where there are several (`inspect` lists them).
+        preprocess: overrides of the checkpoint's preprocessing, `mean=0.5 std=0.5 size=224 crop_pct=0.875 ...`.
+        suite: a suite's name (see `list suites`) or a YAML file.
+        data: `DATASET=SOURCE`, replacing the suite's datasets (see `list sources`).
+        task: only these tasks of the suite.
+        seeds: comma-separated, for instance `0,1,2`.
+        set_: `task.key=value`: another setting of a task's protocol; it becomes part of the protocol's name.
+        out: where results and predictions go.
+        cache: where features are kept (default: `$TRANSFERBENCH_CACHE`, or `transferbench` in the user's cache folder).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: of the forward pass (default: fp32 on a CPU, tf32 on a GPU); stored in every result.
+        compile_: `torch.compile` the backbone: pays from some ten thousand images on, on a GPU.
+        engine: where cells run.
+        overwrite: which stored cells are made again.
+        on_bad_image: `stop` at unreadable images, or `skip` them and have that recorded in the result.
+        batch_size: images per forward pass; halves by itself when memory runs out.
+        workers: decoding processes (default: one per core).
+        dry_run: print the plan and stop.
+    """
+    from benchmark.runner.request import RunRequest, default_cache, model_cards, parse_data, parse_seeds
+
+    request = RunRequest(
+        models=model_cards(checkpoint, models, name, arch, layout, key, preprocess),
+        suite=suite,
+        data=parse_data(data),
+        tasks=task,
+        seeds=parse_seeds(seeds),
+        settings=set_,
+        out=out,
+        cache=cache or default_cache(),
+        device=device,
+        precision=precision,
+        compile=compile_,
+        overwrite=overwrite,
+        on_bad_image=on_bad_image,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    return _run(request, dry_run)
+
+
+@app.command
+def inspect(
+    checkpoint: str,
+    *,
+    arch: str | None = None,
+    layout: str | None = None,
+    key: str | None = None,
+    preprocess: Annotated[tuple[str, ...], Many] = (),
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """What a weights file holds: format, layout, encoder, every dropped key with its reason, preprocessing.
+
+    Args:
+        checkpoint: a weights file.
+        arch: account for the keys against this architecture.
+        layout: as for `run`.
+        key: as for `run`.
+        preprocess: as for `run`.
+        json: for programs.
+    """
+    from benchmark.backbones.inspection import inspect_checkpoint, render
+
+    report = inspect_checkpoint(checkpoint, arch=arch, layout=layout, key=key, preprocess=preprocess)
+    if json:
+        print(dumps(report, indent=1, ensure_ascii=False))
+    else:
+        Console().print(render(report))
+    return 0
+
+
+@app.command
+def table(
+    *folders: Path,
+    format: Format = "terminal",
+    wide: Annotated[bool, Parameter(negative=())] = False,
+    output: Path | None = None,
+) -> int:
+    """Results as a table: for people in the terminal, or in a format for programs and papers.
+
+    Args:
+        folders: output folders of `run`.
+        format: `csv` is the long form, one row per metric.
+        wide: a row per model, a column per `dataset/task/metric`.
+        output: a file to write instead of the standard output.
+    """
+    from benchmark.errors import RequestError
+    from leaderboard.formats import encode
+    from leaderboard.tables import long_table, read_entries, wide_table
+    from leaderboard.terminal import render
+
+    if not folders:
+        raise RequestError("at least one output folder of a run", "none", "for example: table runs/a runs/b")
+    entries = read_entries(folders)
+    if format == "terminal" and output is None:
+        Console().print(render(entries))
+        return 0
+    content = encode(wide_table(entries) if wide else long_table(entries), format)
+    if output is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        from benchmark.files import write_bytes
+
+        write_bytes(output, content)
+    return 0
+
+
+@app.command
+def verify(folder: Path) -> int:
+    """Recompute every metric from its stored predictions; 1 when one is not reproduced.
+
+    Args:
+        folder: an output folder of `run`.
+    """
+    from leaderboard.verify import render, verify_folder
+
+    verdicts = list(verify_folder(folder))
+    Console().print(render(verdicts))
+    return 1 if any(verdict.problems for verdict in verdicts) else 0
+
+
+@app.command(name="list")
+def list_(what: Literal["tasks", "suites", "protocols", "layouts", "sources", "models"]) -> int:
+    """What there is: tasks, suites, protocols, layouts, sources or the kinds of models.
+
+    Args:
+        what: which list.
+    """
+    from benchmark.runner.catalogue import render
+
+    Console().print(render(what))
+    return 0
+
+
+@app.command
+def doctor() -> int:
+    """What is installed, what is missing, and what each missing part costs."""
+    from benchmark.runner.doctor import render
+
+    Console().print(render())
+    return 0
+
+
+def _run(request: RunRequest, dry_run: bool) -> int:
+    """Plans and runs a request, and prints its table."""
+    from benchmark.runner.models import ModelShelf
+    from benchmark.runner.plan import make_plan
+    from benchmark.runner.reporter import Reporter
+    from benchmark.runner.run import run_plan
+    from leaderboard.tables import read_entries
+    from leaderboard.terminal import render
+
+    reporter, shelf = Reporter(), ModelShelf()
+    plan = make_plan(request, shelf)
+    reporter.plan(plan)
+    if dry_run:
+        return 0
+    summary = run_plan(plan, shelf, reporter)
+    Console().print(render(read_entries([request.out])))
+    reporter.summary(summary, request)
+    return 1 if summary.failed or summary.stored_failed else 0
+
+
+def _complain(message: str, debug: bool) -> None:
+    """One line on stderr; with --debug the traceback before it."""
+    if debug:
+        Console(stderr=True).print_exception()
+    print(f"transferbench: {' '.join(message.split())}", file=sys.stderr)
+
+
+def main() -> None:
+    """The console entry point: one line on stderr for whatever a user can cause."""
+    from benchmark.errors import RequestError
+
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(arguments or ["--help"], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _complain(str(error), debug)
+        code = 2
+    except RequestError as error:
+        _complain(str(error), debug)
+        code = 2
+    except OSError as error:
+        _complain(f"the system refused: {error}; what was finished is kept, the same command goes on", debug)
+        code = 1
+    except KeyboardInterrupt:
+        _complain("interrupted; finished cells are kept, the same command goes on", debug)
+        code = 130
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()
