@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="transferbench",
-    help="How good is a pretrained visual checkpoint, really? Any checkpoint in, a fixed battery, one trusted table out.",
+    help="How good is a pretrained visual checkpoint, really? Any checkpoint in, a fixed battery, a trusted table out.",
     help_epilogue="A first look: `python run_bench.py demo`. Exit codes: 0 done; 1 some cells failed, or a figure was "
     "not reproduced; 2 the request makes no sense and nothing was run. `--debug` adds the traceback to an error.",
     result_action="return_value",
@@ -38,6 +38,7 @@ def demo(*, out: Path = Path("runs/demo"), cache: Path | None = None, device: st
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
     from benchmark.demo import demo_request
+
     from leaderboard.reading import reading
     from leaderboard.tables import read_entries
 
@@ -231,6 +232,7 @@ def doctor() -> int:
 
 def _run(request: RunRequest, dry_run: bool) -> int:
     """Plans and runs a request, and prints its table."""
+    from benchmark.backbones.execution import plan_execution
     from benchmark.runner.models import ModelShelf
     from benchmark.runner.plan import make_plan
     from benchmark.runner.reporter import Reporter
@@ -238,7 +240,8 @@ def _run(request: RunRequest, dry_run: bool) -> int:
     from leaderboard.tables import read_entries
     from leaderboard.terminal import render
 
-    reporter, shelf = Reporter(), ModelShelf()
+    reporter = Reporter()
+    shelf = ModelShelf(plan_execution(request.device, request.precision, compile=request.compile))
     plan = make_plan(request, shelf)
     reporter.plan(plan)
     if dry_run:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from benchmark.errors import ResultError
-from benchmark.metrics import get_scorer
+from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import ResultStore, open_store, read_predictions, read_result, sha256
 

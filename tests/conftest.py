@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import CommandLine
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
@@ -18,3 +20,9 @@ def data_dir() -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"TRANSFERBENCH_DATA={value} is not a folder")
     return path
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
+    """The command line with a feature cache of its own."""
+    return CommandLine(monkeypatch, capsys, tmp_path / "cache")

@@ -95,6 +95,7 @@ class Backbone(ABC):
         preprocessing: what `encode` applies.
         execution: device, precision, memory layout.
         head: the checkpoint's supervised classifier, where it has one on a representation of this backbone.
+        supervised: whether the weights came with a classifier, usable or not.
         origin: where the weights came from.
         weights_hash: digest of the encoder's tensors and architecture, whatever file they came in.
         representations, dims, default_representation, default_reason, depth: see `Offer`.
@@ -125,6 +126,7 @@ class Backbone(ABC):
         self.weights_hash = hash_weights(module, arch)
         layout = torch.channels_last if execution.channels_last else torch.preserve_format
         self.module = module.eval().requires_grad_(False).to(execution.torch_device, memory_format=layout)
+        self.supervised = head is not None
         self._backoff = Backoff()
         noise = torch.rand(1, 3, *preprocessing.size, generator=torch.Generator().manual_seed(0))
         try:

@@ -40,8 +40,8 @@ class Account:
     """What became of every tensor.
 
     Attributes:
-        tensors: name -> tensor, ready for `load_state_dict(strict=True)` of an encoder whose own classifier, where it is
-            listed in `unfilled`, has been removed or is meant to stay new.
+        tensors: name -> tensor, ready for `load_state_dict(strict=True)` of an encoder without the modules in
+            `unfilled`.
         matched: names found in file and architecture with equal shapes.
         supplied: names that the file lacks and that do not matter, with the reason; they are in `tensors`.
         dropped: what the file has and the encoder has no use for, with reasons (tensors beside the encoder included).
@@ -114,7 +114,7 @@ def account(
         name in state and _shape(state[name]) == _shape(expected[name]) and _same_kind(state[name], expected[name])
         for name in own_head
     )
-    fills = {name for name in expected if name not in own_head or same_head}
+    fills = dict.fromkeys(name for name in expected if name not in own_head or same_head)  # ordered, for messages
     matched = [name for name in state if name in fills and _shape(state[name]) == _shape(expected[name])]
     reshaped = [name for name in state if name in fills and _shape(state[name]) != _shape(expected[name])]
     missing = [name for name in fills if name not in state]
@@ -219,7 +219,9 @@ def _check_finite(encoder: Encoder, matched: Iterable[str], head: ClassifierHead
             bad = int((~torch.isfinite(values)).sum())
             if bad:
                 raise CheckpointError(
-                    "finite weights", f"{bad} of {tensor.numel()} values of {name} NaN or infinite", "take an earlier checkpoint"
+                    "finite weights",
+                    f"{bad} of {tensor.numel()} values of {name} NaN or infinite",
+                    "take an earlier checkpoint",
                 )
 
 
@@ -241,7 +243,9 @@ def _mismatch(
         shown = [f"{name} {_shape(encoder.state[name])} for {_shape(expected[name])}" for name in reshaped[:SHOWN]]
         parts.append(f"{len(reshaped)} of another shape ({', '.join(shown)}{', ...' if len(reshaped) > SHOWN else ''})")
     if encoder.strays:
-        parts.append(f"{len(encoder.strays)} beside {encoder.prefix or 'the encoder'} without a reason ({_some(encoder.strays)})")
+        parts.append(
+            f"{len(encoder.strays)} beside {encoder.prefix or 'the encoder'} without a reason ({_some(encoder.strays)})"
+        )
     if encoder.strays and not (missing or reshaped or unexplained):
         todo = f"--key {encoder.key} takes that encoder and leaves the rest"
     else:

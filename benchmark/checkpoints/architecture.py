@@ -51,7 +51,9 @@ def signature(shapes: Mapping[str, Sequence[int]]) -> np.ndarray:
 
     BatchNorm's step counters are left out: files written before torch 0.4.1 lack them.
     """
-    texts = (f"{key}:{tuple(map(int, shape))}" for key, shape in shapes.items() if not key.endswith("num_batches_tracked"))
+    texts = (
+        f"{key}:{tuple(map(int, shape))}" for key, shape in shapes.items() if not key.endswith("num_batches_tracked")
+    )
     hashes = {int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little") for text in texts}
     return np.array(sorted(hashes), dtype=np.uint32)
 
@@ -78,7 +80,9 @@ def hint(state: Mapping[str, Tensor | Sequence[int]]) -> str:
     """The nearest architectures as the end of an error message."""
     found = nearest(state, n=2)
     if not found:
-        return "no timm architecture comes near these tensors (--arch python:module:factory loads a network of your own)"
+        return (
+            "no timm architecture comes near these tensors (--arch python:module:factory loads a network of your own)"
+        )
     named = " or ".join(f"{near.name} ({near.similarity:.0%} of tensors)" for near in found)
     twins = f", which {', '.join(found[0].twins[:2])} equals in shapes" if found[0].twins else ""
     return f"nearest: {named}{twins}"

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.checkpoints.formats import recognise, refuse
 from benchmark.checkpoints.modules import module_state
 from benchmark.checkpoints.placeholder import Placeholder, PlaceholderNote
+from benchmark.checkpoints.storage import LazyTensor
 from benchmark.checkpoints.tensorfiles import join, read_index, read_npz, read_safetensors
 from benchmark.checkpoints.torchfile import Unpickled, read_legacy, read_pickle, read_zip
 
@@ -50,7 +51,9 @@ def open_archive(path: Path) -> Archive:
     try:
         return _open(path)
     except OSError as error:
-        raise refuse(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions") from error
+        raise refuse(
+            path, f"cannot be read ({error.strerror or error})", "check the path and its permissions"
+        ) from error
 
 
 def _open(path: Path) -> Archive:
@@ -108,12 +111,16 @@ def _notes(content: Unpickled) -> tuple[PlaceholderNote, ...]:
             kept[value.qualname] += 1
     counts = {**kept, **content.foreign}
     return tuple(
-        PlaceholderNote(name, counts[name], where.get(name, "")) for name in sorted(counts, key=lambda n: (-counts[n], n))
+        PlaceholderNote(name, counts[name], where.get(name, ""))
+        for name in sorted(counts, key=lambda n: (-counts[n], n))
     )
 
 
 def walk(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every value of a tree once, with its dotted place, outermost first; safe for shared, deep and cyclic trees."""
+    """The containers, tensors and placeholders of a tree with their dotted places, outermost first.
+
+    Shared and cyclic parts are entered once, and depth costs no recursion.
+    """
     seen: set[int] = set()
     level: list[tuple[str, Any]] = [("", tree)]
     while level:
@@ -132,7 +139,7 @@ def walk(tree: Any) -> Iterator[tuple[str, Any]]:
                 continue
             seen.add(id(value))
             for key, child in children:
-                if isinstance(child, (dict, list, tuple, set, frozenset, Placeholder)):
+                if isinstance(child, (dict, list, tuple, set, frozenset, Placeholder, LazyTensor)):
                     named = str(key) if isinstance(key, (str, int)) else "?"
                     following.append((f"{place}.{named}".lstrip(".")[:200], child))
         level = following

@@ -89,7 +89,9 @@ def collections_of(tree: Any) -> list[Collected]:
         if any(inside) or not any(isinstance(value, LazyTensor) for value in tensors.values()):
             return any(inside)
         found.append(
-            Collected(path, _renamed(tensors), {key: kind_of(value) for key, value in names.items() if key not in tensors})
+            Collected(
+                path, _renamed(tensors), {key: kind_of(value) for key, value in names.items() if key not in tensors}
+            )
         )
         return True
 
@@ -103,7 +105,9 @@ def _is_other(name: str) -> bool:
 
 def is_tensor(value: Any) -> bool:
     """Whether the value is a tensor, be it of a kind that cannot be read."""
-    return isinstance(value, LazyTensor) or (isinstance(value, Placeholder) and bool(_TENSOR_LIKE.match(value.qualname)))
+    return isinstance(value, LazyTensor) or (
+        isinstance(value, Placeholder) and bool(_TENSOR_LIKE.match(value.qualname))
+    )
 
 
 def kind_of(value: Any) -> str:
@@ -125,7 +129,9 @@ def _renamed(tensors: dict[str, Any]) -> dict[str, Any]:
             name = rename.apply(name)
         if name in renamed:
             raise CheckpointError(
-                "one tensor of each name", f"{name} twice, once as {key}", "save the model without its compile or FSDP wrapper"
+                "one tensor of each name",
+                f"{name} twice, once as {key}",
+                "save the model without its compile or FSDP wrapper",
             )
         renamed[name] = value
     return renamed
@@ -160,7 +166,7 @@ def _by_evidence(found: list[Collected], expected: Collection[str]) -> list[Cand
 
 
 def _by_names(home: Collected) -> list[str]:
-    """Prefixes reached by entering modules that wrap an encoder, as long as all beside them has a reason to be dropped."""
+    """Prefixes reached by entering modules that wrap an encoder, while all beside them has a reason to be dropped."""
     ready, prefixes = [""], []
     while ready:
         prefix = ready.pop(0)

@@ -67,12 +67,12 @@ def find_encoder(
         archive: the opened file.
         layout: a layout's name (`--layout`).
         key: the encoder's dotted place, or enough of it to be the only one (`--key`).
-        expected: the names of the architecture's tensors. With them a prefix is recognised by what lies under it, so that
-            a network whose own first module is called `model` keeps it; without them, by its name.
+        expected: the names of the architecture's tensors. With them a prefix is recognised by what lies under it, so
+            that a network whose own first module is called `model` keeps it; without them, by its name.
 
     Raises:
-        CheckpointError: no tensors, several encoders and no choice, a choice that the file does not have, or a file that
-            is not of the layout.
+        CheckpointError: no tensors, several encoders and no choice, a choice that the file does not have, or a file
+            that is not of the layout.
     """
     found = collections_of(archive.tree)
     if not found:
@@ -80,7 +80,9 @@ def find_encoder(
     family = get(layout) if layout else None
     if family and not _is_of(family, archive, found):
         fitting = [name for name, other in known().items() if _is_of(other, archive, found)]
-        todo = f"it looks like --layout {' or '.join(fitting)}" if fitting else "leave --layout out, or see `list layouts`"
+        todo = (
+            f"it looks like --layout {' or '.join(fitting)}" if fitting else "leave --layout out, or see `list layouts`"
+        )
         raise CheckpointError(f"a checkpoint of the layout {layout}", f"{archive.path.name} without its entries", todo)
     candidates = find_candidates(found, _before_renames(expected, family))
     chosen = _choose(archive, candidates, found, key, family)
@@ -166,7 +168,9 @@ def _take(
             short = rename.apply(short)
         if short in state:
             raise CheckpointError(
-                "different names for different tensors", f"two tensors called {short} after renaming", "check the layout's renames"
+                "different names for different tensors",
+                f"two tensors called {short} after renaming",
+                "check the layout's renames",
             )
         state[short] = _load(archive, name, value)
     return Encoder(
@@ -209,7 +213,9 @@ def _beside(name: str, chosen: Candidate, rivals: list[Candidate], family: Layou
     return None
 
 
-def _ignored(archive: Archive, chosen: Candidate, rivals: list[Candidate], found: list[Collected]) -> tuple[Dropped, ...]:
+def _ignored(
+    archive: Archive, chosen: Candidate, rivals: list[Candidate], found: list[Collected]
+) -> tuple[Dropped, ...]:
     """Every entry on the way to the chosen state dict that was passed by."""
     ignored: list[Dropped] = []
     node: Any = archive.tree

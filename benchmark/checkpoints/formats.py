@@ -1,6 +1,6 @@
 """What a file is, by its first bytes and its insides; the extension is never asked.
 
-`.pth`, `.tar`, `.ckpt`, `.bin` and `.th` say nothing: each of them is used for zip archives, bare pickles, tar balls and
+`.pth`, `.tar`, `.ckpt`, `.bin` and `.th` say nothing: each is used for zip archives, bare pickles, tar balls and
 safetensors alike.
 """
 
@@ -143,8 +143,11 @@ def _text_kind(path: Path, head: bytes) -> Format:
         raise refuse(path, "a web page", "the download gave a page instead of the file: fetch it again")
     if _is_text(head):
         raise refuse(path, f"text ({head[:40].decode('utf-8', 'replace')!r})", "give the file of weights")
-    raise refuse(path, f"unknown content (first bytes {head[:8].hex(' ')})", "convert it to safetensors or a torch state dict")
+    raise refuse(
+        path, f"unknown content (first bytes {head[:8].hex(' ')})", "convert it to safetensors or a torch state dict"
+    )
 
 
 def _is_text(head: bytes) -> bool:
-    return all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head)
+    decoded = head.decode("utf-8", "replace").rstrip("\ufffd")  # a character may be cut at the end of the sample
+    return bool(decoded) and all(c.isprintable() or c in "\t\r\n" for c in decoded) and "\ufffd" not in decoded

@@ -60,8 +60,7 @@ def collect(builders: Iterable[tuple[str, Callable[[], nn.Module]]]) -> tuple[di
 def builders() -> list[tuple[str, Callable[[], nn.Module]]]:
     """Every timm architecture, then every torchvision classifier."""
     ours: list[tuple[str, Callable[[], nn.Module]]] = [
-        (name, partial(timm.create_model, name, pretrained=False))
-        for name in timm.list_models()
+        (name, partial(timm.create_model, name, pretrained=False)) for name in timm.list_models()
     ]
     theirs: list[tuple[str, Callable[[], nn.Module]]] = [
         (f"torchvision:{name}", partial(torchvision.models.get_model, name, weights=None))

@@ -178,11 +178,15 @@ def known() -> dict[str, Layout]:
                 layout = item if isinstance(item, Layout) else Layout.model_validate(item)
             except ValidationError as error:
                 raise CheckpointError(
-                    "layouts", f"entry point {point.name} ({point.value}): {error.errors()[0]['msg']}", "fix or remove that package"
+                    "layouts",
+                    f"entry point {point.name} ({point.value}): {error.errors()[0]['msg']}",
+                    "fix or remove that package",
                 ) from error
             if layout.name in found:
                 raise CheckpointError(
-                    "layouts of different names", f"a second {layout.name!r} from {point.value}", "rename or remove that package"
+                    "layouts of different names",
+                    f"a second {layout.name!r} from {point.value}",
+                    "rename or remove that package",
                 )
             found[layout.name] = layout
     return found

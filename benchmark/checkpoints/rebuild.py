@@ -82,7 +82,11 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtyp
     kind = dtype or storage.dtype
     room = storage.numel
     if kind != storage.dtype:  # an untyped storage: its elements are bytes
-        room = storage.numel * torch.empty((), dtype=storage.dtype).element_size() // torch.empty((), dtype=kind).element_size()
+        room = (
+            storage.numel
+            * torch.empty((), dtype=storage.dtype).element_size()
+            // torch.empty((), dtype=kind).element_size()
+        )
     return view(storage.storage, kind, storage.start, integer(offset), _integers(size), _integers(stride), room)
 
 
@@ -93,7 +97,9 @@ def _plain(metadata: tuple[Any, ...]) -> None:
             raise Refused
 
 
-def _tensor_v2(storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, *rest: Any) -> Any:
+def _tensor_v2(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, *rest: Any
+) -> Any:
     _plain(rest)
     return _tensor(storage, offset, size, stride)
 
@@ -122,7 +128,12 @@ def _from_numpy(data: Any, dtype: Any, *_: Any) -> LazyTensor:
 
 def _from_type(function: Any, kind: Any, args: Any, _state: Any) -> Any:
     """A tensor with attributes, or of a subclass: the plain tensor in it."""
-    if not isinstance(function, Known) or function.call is None or not isinstance(args, tuple) or not isinstance(kind, Known):
+    if (
+        not isinstance(function, Known)
+        or function.call is None
+        or not isinstance(args, tuple)
+        or not isinstance(kind, Known)
+    ):
         raise Refused
     made = function.call(*args)
     if not isinstance(made, LazyTensor):
@@ -151,7 +162,9 @@ def _pairs(*parts: Any) -> dict[Any, Any]:
         raise Refused
     if isinstance(parts[0], dict):
         return dict(parts[0])
-    if not isinstance(parts[0], (list, tuple)) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in parts[0]):
+    if not isinstance(parts[0], (list, tuple)) or not all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in parts[0]
+    ):
         raise Refused
     return {hashable(key): value for key, value in parts[0]}
 
@@ -195,6 +208,7 @@ class NumpyType(Unfinished):
         self.text, self.swap = text.lstrip("<>=|"), text[:1] == _OTHER_ORDER
 
     def build(self, state: Any) -> None:
+        """Takes the byte order from the state (version, order, ...)."""
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
             raise PickleDamage("a numpy type in an unknown form")
         self.swap = state[1] == _OTHER_ORDER
@@ -303,6 +317,7 @@ class NumpyArray(Unfinished):
         self._table = table
 
     def build(self, state: Any) -> Any:
+        """The tensor, or a placeholder for an array of anything but numbers."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise PickleDamage("a numpy array in an unknown form")
         try:

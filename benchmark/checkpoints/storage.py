@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
@@ -17,6 +20,11 @@ from benchmark.errors import CheckpointError
 # A view may repeat elements (stride 0). A few million repeated elements are a habit of some exporters; a tensor that is
 # larger than this and larger than its own bytes is a claim made to exhaust memory.
 REPEATED = 1 << 24
+# What reading a damaged zip entry raises, by compression method and place of the damage.
+ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, ValueError, EOFError, NotImplementedError, RuntimeError),
+)
 DIMENSIONS = 64  # torch's own limit
 
 
@@ -28,7 +36,9 @@ def itemsize(dtype: torch.dtype) -> int:
 def broken(path: Path, what: str) -> CheckpointError:
     """The error for a file whose insides contradict themselves."""
     return CheckpointError(
-        "an intact checkpoint", f"{path.name}: {what}", "download or copy it again; a file made to deceive is not opened"
+        "an intact checkpoint",
+        f"{path.name}: {what}",
+        "download or copy it again; a file made to deceive is not opened",
     )
 
 
@@ -41,7 +51,10 @@ class MappedFile:
     @cached_property
     def storage(self) -> torch.UntypedStorage:
         """The whole file, private to this process (writes do not reach the disk)."""
-        return torch.UntypedStorage.from_file(str(self.path), False, self.size)
+        made = torch.UntypedStorage.from_file(str(self.path), False, self.size)
+        if not isinstance(made, torch.UntypedStorage):
+            raise TypeError(f"torch mapped the file as {type(made).__name__}")
+        return made
 
 
 class Storage(ABC):
@@ -84,6 +97,7 @@ class FileStorage(Storage):
         self._file, self._offset = file, offset
 
     def read(self, alignment: int) -> torch.UntypedStorage:
+        """The mapped bytes themselves, or a copy where their place in the file is not aligned."""
         if not self.nbytes:
             return torch.UntypedStorage(0)
         view = self._file.storage[self._offset : self._offset + self.nbytes]
@@ -98,9 +112,10 @@ class BytesStorage(Storage):
         self._fetch = fetch
 
     def read(self, alignment: int) -> torch.UntypedStorage:
+        """A copy of the bytes; memory from the allocator is aligned."""
         try:
             raw = self._fetch()
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        except ZIP_DAMAGE as error:
             raise broken(self.path, f"a tensor's bytes cannot be read ({error})") from error
         if len(raw) < self.nbytes:
             raise broken(self.path, f"a tensor has {len(raw)} of its {self.nbytes} bytes")
@@ -140,7 +155,13 @@ class LazyTensor:
 
 
 def view(
-    storage: Storage, dtype: torch.dtype, start: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...], room: int
+    storage: Storage,
+    dtype: torch.dtype,
+    start: int,
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    room: int,
 ) -> LazyTensor:
     """A strided tensor over a storage, after checking that it stays inside.
 
@@ -167,7 +188,8 @@ def view(
     if not fits:
         raise broken(
             storage.path,
-            f"a tensor of size {_short(size)}, stride {_short(stride)} and offset {_short(offset)} does not fit its storage of {room} elements",
+            f"a tensor of size {_short(size)}, stride {_short(stride)} and offset {_short(offset)} "
+            f"does not fit its storage of {room} elements",
         )
 
     def load() -> Tensor:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from benchmark.checkpoints.formats import refuse
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.checkpoints.rebuild import NumpyType, Refused
-from benchmark.checkpoints.storage import BytesStorage, LazyTensor, broken, view
+from benchmark.checkpoints.storage import ZIP_DAMAGE, BytesStorage, LazyTensor, broken, view
 
 _SHARD = re.compile(r"-\d{3,6}-of-(?!0*1\.)\d{3,6}\.")
 _DTYPES = {
@@ -85,7 +85,7 @@ def read_npz(path: Path) -> dict[str, Any]:
                     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                     shape, fortran, dtype = read(stream)
                     start = stream.tell()
-            except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+            except ZIP_DAMAGE as error:
                 raise broken(path, f"{entry.filename} is no numeric array ({error})") from error
             tree[entry.filename.removesuffix(".npy")] = _array(path, entry, start, shape, fortran, dtype)
     return tree
@@ -128,7 +128,9 @@ def read_index(path: Path) -> dict[str, Path]:
         located[key] = path.with_name(name)
     missing = sorted({shard.name for shard in located.values() if not shard.is_file()})
     if missing:
-        raise refuse(path, f"{len(missing)} shards are missing: {', '.join(missing[:3])}", "put all shards beside the index")
+        raise refuse(
+            path, f"{len(missing)} shards are missing: {', '.join(missing[:3])}", "put all shards beside the index"
+        )
     if not located:
         raise refuse(path, "an index of no tensors", "give the weights themselves")
     return located

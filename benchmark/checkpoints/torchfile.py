@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from benchmark.checkpoints.formats import LEGACY_MAGIC
 from benchmark.checkpoints.rebuild import StorageType, TableOfGlobals, TypedStorage, integer
-from benchmark.checkpoints.storage import BytesStorage, FileStorage, MappedFile, Storage, broken, itemsize
+from benchmark.checkpoints.storage import ZIP_DAMAGE, BytesStorage, FileStorage, MappedFile, Storage, broken, itemsize
 from benchmark.checkpoints.unpickler import PickleDamage, Unpickler
 
 LEGACY_PROTOCOL = 1001  # torch/serialization.py, PROTOCOL_VERSION
@@ -72,7 +72,7 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) 
         raise broken(path, f"{entry.filename} claims {entry.file_size} bytes")
     try:
         return archive.read(entry)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except ZIP_DAMAGE as error:
         raise broken(path, f"{entry.filename} cannot be read ({error})") from error
 
 
@@ -149,7 +149,7 @@ def read_legacy(path: Path) -> Unpickled:
     file = MappedFile(path)
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         table = TableOfGlobals(path).globals()
-        unpickler = Unpickler(stream, table, persistent)
+        unpickler = Unpickler(cast(IO[bytes], stream), table, persistent)
         try:
             if unpickler.load() != LEGACY_MAGIC or unpickler.load() != LEGACY_PROTOCOL:
                 raise PickleDamage("not torch's magic number and protocol 1001")
@@ -158,7 +158,11 @@ def read_legacy(path: Path) -> Unpickled:
             keys = unpickler.load()
         except PickleDamage as error:
             raise broken(path, f"its pickle is damaged or cut short ({error})") from error
-        if not isinstance(keys, list) or {key for key in keys if isinstance(key, str)} != set(made) or len(keys) != len(made):
+        if (
+            not isinstance(keys, list)
+            or {key for key in keys if isinstance(key, str)} != set(made)
+            or len(keys) != len(made)
+        ):
             raise broken(path, "the list of storages disagrees with the tensors")
         at = stream.tell()
         for key in keys:
@@ -185,10 +189,10 @@ def read_pickle(path: Path) -> Unpickled:
         CheckpointError: damaged or cut short.
     """
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-        return _unpickle(path, stream, None)
+        return _unpickle(path, cast(IO[bytes], stream), None)
 
 
-def _unpickle(path: Path, stream: Any, persistent: Callable[[Any], Any] | None) -> Unpickled:
+def _unpickle(path: Path, stream: IO[bytes], persistent: Callable[[Any], Any] | None) -> Unpickled:
     unpickler = Unpickler(stream, TableOfGlobals(path).globals(), persistent)
     try:
         tree = unpickler.load()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import IO, Any
 
 import torch
 
@@ -22,22 +22,6 @@ KEY_DEPTH = 4  # nesting of tuples allowed in a dictionary key: hashing recurses
 
 class PickleDamage(Exception):
     """The stream is not a pickle, ends early, or does what no honest writer does."""
-
-
-class Stream(Protocol):
-    """What the pickle is read from; `read(n)` gives what is left when that is less than n."""
-
-    def read(self, n: int = ..., /) -> bytes:
-        """Up to n bytes."""
-        ...
-
-    def readline(self) -> bytes:
-        """Up to and with the next newline."""
-        ...
-
-    def tell(self) -> int:
-        """Where reading goes on."""
-        ...
 
 
 class Known:
@@ -76,7 +60,8 @@ class Unpickler:
     """Reads pickles from one stream, one after the other, with a memo for each.
 
     Args:
-        stream: positioned at a pickle.
+        stream: positioned at a pickle; `read(n)` must give what is left when that is less than n, without setting n
+            bytes aside first (memory or a memory map, not an open file).
         table: (module, name) -> what stands for it.
         persistent: what to make of a persistent id; None where the format has none.
 
@@ -86,7 +71,7 @@ class Unpickler:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: IO[bytes],
         table: Mapping[tuple[str, str], Any],
         persistent: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -163,6 +148,9 @@ class Unpickler:
 
     def _pop_any(self, _: Any) -> None:
         self._stack.pop()
+
+    def _discard(self, _: Any) -> None:
+        self._pop_mark()
 
     def _dup(self, _: Any) -> None:
         self._stack.append(self._top())
@@ -283,7 +271,9 @@ class Unpickler:
             made = target.build(state)
             if made is not None:
                 self._replace(target, made)
-        elif not isinstance(target, dict):  # a state dict carries `_metadata`: module versions, of no use without classes
+        elif not isinstance(
+            target, dict
+        ):  # a state dict carries `_metadata`: module versions, of no use without classes
             raise PickleDamage(f"a state given to a {type(target).__name__}")
 
     def _replace(self, old: Any, new: Any) -> None:
@@ -319,8 +309,11 @@ def hashable(key: Any, depth: int = 0) -> Any:
 
 
 _LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
-    "BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT".split()
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    }
 )
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -333,7 +326,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 _HANDLERS: dict[str, Callable[[Unpickler, Any], None]] = {
     "POP": Unpickler._pop_any,
-    "POP_MARK": lambda self, _: self._pop_mark() and None,
+    "POP_MARK": Unpickler._discard,
     "DUP": Unpickler._dup,
     "TUPLE": Unpickler._mark_tuple,
     "TUPLE1": lambda self, _: self._tuple(1),

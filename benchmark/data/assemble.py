@@ -20,7 +20,11 @@ def _names(classes: Sequence[str], indices: NDArray[np.intp], limit: int = 5) ->
 
 def _counts(targets: NDArray[np.generic], classes: int) -> NDArray[np.int64]:
     """(C,) number of images of each class."""
-    counted = targets.sum(0, dtype=np.int64) if targets.ndim == 2 else np.bincount(targets.astype(np.int64), minlength=classes)
+    counted = (
+        targets.sum(0, dtype=np.int64)
+        if targets.ndim == 2
+        else np.bincount(targets.astype(np.int64), minlength=classes)
+    )
     return np.asarray(counted, np.int64)
 
 
@@ -32,20 +36,26 @@ def _check_split(where: str, split: Split, classes: int, multilabel: bool) -> No
         found = f"{n} ids, {len(split.targets)} targets and {len(split.reader)} images in {where}"
         raise DataError("an id, a target and an image per sample", found, "correct the source")
     if split.ids.null_count or not pa.types.is_string(split.ids.type):
-        raise DataError("ids that are strings", f"{split.ids.type} with {split.ids.null_count} missing in {where}", "correct them")
+        raise DataError(
+            "ids that are strings", f"{split.ids.type} with {split.ids.null_count} missing in {where}", "correct them"
+        )
     counts = pc.value_counts(split.ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         first = twice[0].as_py()
         raise DataError(
-            "unique ids", f"{first['values']!r} {first['counts']} times in {where} ({len(twice)} such ids)", "make them unique"
+            "unique ids",
+            f"{first['values']!r} {first['counts']} times in {where} ({len(twice)} such ids)",
+            "make them unique",
         )
     shape, kind = ((n, classes), np.uint8) if multilabel else ((n,), np.int64)
     if split.targets.shape != shape or split.targets.dtype != kind:
         found = f"{split.targets.dtype} of shape {split.targets.shape} in {where}"
         raise DataError(f"targets of type {np.dtype(kind)} and shape {shape}", found, "correct the source")
     top = 1 if multilabel else classes - 1
-    bad = np.flatnonzero((split.targets < 0) | (split.targets > top) if not multilabel else (split.targets > top).any(1))
+    bad = np.flatnonzero(
+        (split.targets < 0) | (split.targets > top) if not multilabel else (split.targets > top).any(1)
+    )
     if len(bad):
         found = f"{split.targets[bad[0]]} for {split.ids[int(bad[0])]} in {where}"
         raise DataError(f"targets between 0 and {top}", found, "correct the label or the class list")
@@ -60,7 +70,7 @@ def assemble(
     multilabel: bool = False,
     notices: Sequence[str] = (),
 ) -> Dataset:
-    """Checks what every dataset must hold, and decides which split is reported: `test`, or `val` where there is no `test`.
+    """Checks what every dataset must hold, and decides which split is reported: `test`, else `val`.
 
     Args:
         name: the user's name for the dataset.
@@ -71,14 +81,16 @@ def assemble(
         notices: what the source has to say; the checks add their own.
 
     Raises:
-        DataError: no train or no reported split, fewer than two classes, an empty split, ids that are missing or repeat,
-            targets out of range, or a class that is reported but not in train.
+        DataError: no train or no reported split, fewer than two classes, an empty split, ids that are missing or
+            repeat, targets out of range, or a class that is reported but not in train.
     """
     reported = "test" if "test" in splits else "val"
     for needed in ("train", reported):
         if needed not in splits:
             wanted = "a train split" if needed == "train" else "a test or val split beside train"
-            raise DataError(wanted, f"{', '.join(splits) or 'no split'} in {source!r}", "name the splits, or add split=0.2")
+            raise DataError(
+                wanted, f"{', '.join(splits) or 'no split'} in {source!r}", "name the splits, or add split=0.2"
+            )
     if len(classes) < 2:
         found = f"{len(classes)} ({', '.join(map(repr, classes))}) in {source!r}"
         raise DataError("at least two classes", found, "check that the path is the folder above the classes")
@@ -107,5 +119,7 @@ def assemble(
         for key, split in splits.items():
             bare = int((split.targets.sum(1) == 0).sum())
             if bare:
-                said.append(f"{bare} of {len(split)} images of {key} have no label (they count as negatives of every class)")
+                said.append(
+                    f"{bare} of {len(split)} images of {key} have no label (they count as negatives of every class)"
+                )
     return Dataset(name, source, tuple(classes), dict(splits), reported, multilabel, tuple(said))

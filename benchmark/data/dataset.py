@@ -39,7 +39,7 @@ class Split:
         ids: (N,) Arrow strings, unique and stable between runs and machines (a relative path, a key).
         targets: (N,) int64 class index, or (N, C) uint8 in {0, 1} where the dataset is multi-label.
         reader: the images, in the order of `ids`.
-        fingerprint: hex digest of ids, targets, sizes and sampled contents: equal on any machine that holds the same data.
+        fingerprint: hex digest of ids, targets, sizes and sampled contents: equal wherever the same data is.
         state: hex digest that also changes when any file is touched (size, times): what stored features are keyed by.
     """
 

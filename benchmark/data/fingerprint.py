@@ -1,8 +1,9 @@
 """Fingerprints of data: cheap, stable between machines, and sensitive to a changed, missing or added file.
 
-Two digests of the same files. The *fingerprint* looks at names, labels, sizes and sampled contents: it is equal wherever
-the same data is. The *state* looks at names, labels, sizes and times of every file and reads none: it changes whenever a
-file is touched, even when its size and modification time are put back (the time of the last status change stays).
+Two digests of the same files. The *fingerprint* looks at names, labels, sizes and sampled contents: it is equal
+wherever the same data is. The *state* looks at names, labels, sizes and times of every file and reads none: it
+changes whenever a file is touched, even when its size and modification time are put back (the time of the last status
+change stays).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Decoding: whatever a photograph is stored as, to 8-bit RGB, or an error that names it.
 
-What the field's evaluation code does (`Image.open(...).convert("RGB")`) is done here, so that figures agree: transparency
-is dropped, not blended; the first frame of an animation counts; EXIF orientation is ignored; CMYK is converted by formula.
+What the field's evaluation code does (`Image.open(...).convert("RGB")`) is done here, so that figures agree:
+transparency is dropped, not blended; the first frame of an animation counts; EXIF orientation is ignored; CMYK is
+converted by formula.
 Where that recipe would silently give wrong pixels, this one differs: 16-bit grey is scaled, not cut at 255.
 """
 
@@ -68,7 +69,15 @@ def decode(data: bytes, name: str) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             return _to_rgb(image)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise DataError(
             "an image", f"{name} {_why(data[:64], error)}", "replace it, remove it, or run with --on-bad-image skip"
         ) from None
@@ -84,5 +93,7 @@ def read_image(path: str | Path, name: str | None = None) -> Image.Image:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise DataError("a readable image", f"{shown}: {error.strerror}", "restore it or check its permissions") from None
+        raise DataError(
+            "a readable image", f"{shown}: {error.strerror}", "restore it or check its permissions"
+        ) from None
     return decode(data, shown)

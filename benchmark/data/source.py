@@ -1,4 +1,4 @@
-"""Sources by name: `KIND:REST?key=value&key=value` to a `Dataset`, through the entry-point group `transferbench.sources`."""
+"""Sources by name: `KIND:REST?key=value` to a `Dataset`, through the entry-point group `transferbench.sources`."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class SourceInfo:
 def parse_source(text: str) -> SourceSpec:
     """Takes a source apart.
 
-    The options begin at the first `?` that a key and `=` follow, so a glob may contain `?` too. `&` separates options; in
-    a value it is written `%26`.
+    The options begin at the first `?` that a key and `=` follow, so a glob may contain `?` too. `&` separates
+    options; in a value it is written `%26`.
 
     Raises:
         DataError: no kind, or an option without a value or given twice.
@@ -89,7 +89,9 @@ def parse_source(text: str) -> SourceSpec:
         key, equals, value = pair.partition("=")
         if not equals or key in options:
             problem = "given twice" if equals else "without a value"
-            raise DataError("options as key=value", f"{key!r} {problem} in {text!r}", "write each option once, with a value")
+            raise DataError(
+                "options as key=value", f"{key!r} {problem} in {text!r}", "write each option once, with a value"
+            )
         options[key] = unquote(value)
     return SourceSpec(kind, rest, options, text)
 
@@ -98,7 +100,9 @@ def _load(point: EntryPoint) -> Source[Any]:
     source = point.load()
     if not isinstance(source, Source):
         raise DataError(
-            "an entry point that names a Source", f"{point.value} ({type(source).__name__})", f"correct {GROUP} {point.name!r}"
+            "an entry point that names a Source",
+            f"{point.value} ({type(source).__name__})",
+            f"correct {GROUP} {point.name!r}",
         )
     return source
 

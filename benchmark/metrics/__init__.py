@@ -5,8 +5,9 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
 
 * `classification`: `variant` ('' or `k20`, `1shot`, `ts`), `draw` (the protocol's own random draws, 0 without),
   `sample` (the image's id), `target`, `prediction`, `top5` (the min(5, C) best classes, best first), `confidence`
-  (the largest probability) and `log_prob` (natural log of the target's probability); the last two are null where a
-  method has no probabilities. Gives `top1`, `top5` (with more than five classes), `mean_per_class`, `ece`, `nll`.
+  (the largest probability) and `log_prob` (natural log of the target's probability), and the same two after
+  temperature scaling, `scaled_confidence` and `scaled_log_prob`; these four are null where a method has none. Gives
+  `top1`, `top5` (with more than five classes), `mean_per_class`, `ece`, `nll`, `ece@ts`, `nll@ts`.
 * `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
   Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.

@@ -72,7 +72,10 @@ def interpolated(curve: Curve) -> AveragePrecision:
 
 
 def eleven_points(curve: Curve) -> AveragePrecision:
-    """Mean of the best precision at or beyond recall 0, .1, ..., 1 (VOC 2007, ssl-transfer)."""
+    """Mean of the best precision at or beyond recall 0, .1, ..., 1 (VOC 2007's development kit).
+
+    ssl-transfer differs at recall 0, where it always counts 1: scikit-learn's curve, which it reads, ends there.
+    """
     best = _best_beyond(curve.precision)
     # A recall of k/P computed in floating point may fall below the decimal .1, .2, ... that it equals.
     first = np.searchsorted(curve.recall, _ELEVEN - 1e-12, side="left")

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmark.metrics import columns, intervals
 from benchmark.metrics.estimate import Estimate
-from benchmark.metrics.names import with_variant
+from benchmark.metrics.names import joined, with_variant
 
 VERSION = 1
 BINS = 15  # Guo et al. 2017, "On calibration of modern neural networks"
@@ -23,8 +23,7 @@ class _Draw:
     targets: np.ndarray
     hit1: np.ndarray
     hit5: np.ndarray
-    confidence: np.ndarray | None
-    log_prob: np.ndarray | None
+    probabilities: dict[str, tuple[np.ndarray, np.ndarray]]  # (confidence, log_prob) by name: '' and 'ts'
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class _Variant:
         """Names the figure; its value is the mean over draws."""
         exact = folds is None and len(self.draws) == 1
         return Estimate(
-            name=with_variant(base, self.name),
+            name=joined(base, self.name),
             value=float(np.mean(per_draw)),
             interval=interval,
             units=self.ids,
@@ -96,16 +95,15 @@ def _figures(variant: _Variant, classes: int) -> list[Estimate]:
     if classes > 5:  # with five classes or fewer the best five are all of them
         found.append(_share(variant, "top5", [draw.hit5 for draw in variant.draws]))
     found.append(_mean_per_class(variant))
-    confidence = [draw.confidence for draw in variant.draws if draw.confidence is not None]
-    if confidence:
-        if len(confidence) != len(variant.draws):
-            raise columns.malformed("confidences in all draws of a variant or in none", f"{len(confidence)} draws with")
-        found.append(_calibration_error(variant, confidence))
-    log_prob = [draw.log_prob for draw in variant.draws if draw.log_prob is not None]
-    if log_prob:
-        if len(log_prob) != len(variant.draws):
-            raise columns.malformed("log_prob in all draws of a variant or in none", f"{len(log_prob)} draws with")
-        found.append(_mean_loss(variant, log_prob))
+    for scaling in ("", "ts"):
+        held = [draw.probabilities[scaling] for draw in variant.draws if scaling in draw.probabilities]
+        if held and len(held) != len(variant.draws):
+            raise columns.malformed(
+                "probabilities in all draws of a variant or in none", f"{len(held)} draws with them"
+            )
+        if held:
+            found.append(_calibration_error(variant, scaling, [confidence for confidence, _ in held]))
+            found.append(_mean_loss(variant, scaling, [log_prob for _, log_prob in held]))
     return found
 
 
@@ -131,17 +129,20 @@ def _mean_per_class(variant: _Variant) -> Estimate:
     )
 
 
-def _calibration_error(variant: _Variant, confidence: list[np.ndarray]) -> Estimate:
+def _calibration_error(variant: _Variant, scaling: str, confidence: list[np.ndarray]) -> Estimate:
     gaps = [100 * calibration_gaps(conf, draw.hit1) for conf, draw in zip(confidence, variant.draws, strict=True)]
     values = [float(np.abs(gap.mean(axis=0)).sum()) for gap in gaps]
     contributions = np.concatenate(gaps, axis=1)
     low, high = intervals.of_magnitudes(contributions, len(gaps))
-    return variant.estimate("ece", (low, min(100.0, high)), contributions, values, folds=len(gaps))
+    return variant.estimate(
+        with_variant("ece", scaling), (low, min(100.0, high)), contributions, values, folds=len(gaps)
+    )
 
 
-def _mean_loss(variant: _Variant, log_prob: list[np.ndarray]) -> Estimate:
+def _mean_loss(variant: _Variant, scaling: str, log_prob: list[np.ndarray]) -> Estimate:
     loss = -np.mean(log_prob, axis=0)
-    return variant.estimate("nll", intervals.of_mean(loss), loss[:, None], [float(-lp.mean()) for lp in log_prob])
+    values = [float(-one.mean()) for one in log_prob]
+    return variant.estimate(with_variant("nll", scaling), intervals.of_mean(loss), loss[:, None], values)
 
 
 def _read(rows: pa.Table, classes: int) -> _Draw:
@@ -157,22 +158,32 @@ def _read(rows: pa.Table, classes: int) -> _Draw:
     ranked = np.sort(best, axis=1)
     if (ranked[:, 1:] == ranked[:, :-1]).any():
         raise columns.malformed("different classes within 'top5'", "one class twice")
-    confidence = columns.optional_floats(rows, "confidence")
-    log_prob = columns.optional_floats(rows, "log_prob")
     hit = prediction == targets
-    _check_probabilities(hit, confidence, log_prob)
     hit5 = (best == targets[:, None]).any(axis=1)
-    return _Draw(targets, hit.astype(np.float64), hit5.astype(np.float64), confidence, log_prob)
+    probabilities = {}
+    for name, prefix in (("", ""), ("ts", "scaled_")):
+        pair = _probabilities(rows, hit, prefix)
+        if pair is not None:
+            probabilities[name] = pair
+    return _Draw(targets, hit.astype(np.float64), hit5.astype(np.float64), probabilities)
 
 
-def _check_probabilities(hit: np.ndarray, confidence: np.ndarray | None, log_prob: np.ndarray | None) -> None:
-    """A hit's log_prob states its confidence; a miss's target cannot be likelier than the prediction."""
-    if confidence is not None and ((confidence <= 0) | (confidence > 1 + _TOLERANCE)).any():
-        raise columns.malformed("'confidence' in (0, 1]", f"{confidence.min():.4g} to {confidence.max():.4g}")
-    if log_prob is not None and (log_prob > _TOLERANCE).any():
-        raise columns.malformed("'log_prob' of at most 0", f"{log_prob.max():.4g}")
-    if confidence is not None and log_prob is not None:
-        gap = log_prob - np.log(confidence)
-        wrong = np.where(hit, np.abs(gap), gap) > _TOLERANCE
-        if wrong.any():
-            raise columns.malformed("'log_prob' and 'confidence' that agree", f"{int(wrong.sum())} rows that do not")
+def _probabilities(rows: pa.Table, hit: np.ndarray, prefix: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """(confidence, log_prob), checked: a hit's log_prob states its confidence, a miss's target is no likelier."""
+    confidence = columns.optional_floats(rows, f"{prefix}confidence")
+    log_prob = columns.optional_floats(rows, f"{prefix}log_prob")
+    if confidence is None and log_prob is None:
+        return None
+    if confidence is None or log_prob is None:
+        raise columns.malformed(f"'{prefix}confidence' and '{prefix}log_prob' together", "one of the two")
+    if ((confidence <= 0) | (confidence > 1 + _TOLERANCE)).any():
+        raise columns.malformed(f"'{prefix}confidence' in (0, 1]", f"{confidence.min():.4g} to {confidence.max():.4g}")
+    if (log_prob > _TOLERANCE).any():
+        raise columns.malformed(f"'{prefix}log_prob' of at most 0", f"{log_prob.max():.4g}")
+    gap = log_prob - np.log(confidence)
+    wrong = np.where(hit, np.abs(gap), gap) > _TOLERANCE
+    if wrong.any():
+        raise columns.malformed(
+            f"'{prefix}log_prob' and '{prefix}confidence' that agree", f"{int(wrong.sum())} that do not"
+        )
+    return confidence, log_prob

@@ -54,6 +54,8 @@ def classification_table(
     draw: int = 0,
     confidence: np.ndarray | None = None,
     log_prob: np.ndarray | None = None,
+    scaled_confidence: np.ndarray | None = None,
+    scaled_log_prob: np.ndarray | None = None,
 ) -> pa.Table:
     """Rows of one variant and draw for the `classification` scorer; join several with `join`.
 
@@ -66,6 +68,8 @@ def classification_table(
         draw: the number of the protocol's own random draw.
         confidence: (N,) largest probability, or None.
         log_prob: (N,) natural log of the target's probability, or None.
+        scaled_confidence: (N,) `confidence` after temperature scaling, or None.
+        scaled_log_prob: (N,) `log_prob` after temperature scaling, or None.
     """
     n, depth = ranked.shape
     columns = {
@@ -77,6 +81,8 @@ def classification_table(
         "top5": _lists(ranked.astype(np.int32), depth),
         "confidence": _floats(confidence, n),
         "log_prob": _floats(log_prob, n),
+        "scaled_confidence": _floats(scaled_confidence, n),
+        "scaled_log_prob": _floats(scaled_log_prob, n),
     }
     return stamp(pa.table(columns), "classification", classes)
 

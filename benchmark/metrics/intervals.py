@@ -82,13 +82,17 @@ def of_mean(per_unit: np.ndarray, ddof: int = 1) -> tuple[float, float]:
     return float(per_unit.mean() - half), float(per_unit.mean() + half)
 
 
-def of_influence(value: float, influence: np.ndarray, n_positive: int) -> tuple[float, float]:
-    """Interval of a score in [0, 1] from each unit's influence on it (infinitesimal jackknife), on the logit scale.
+def standard_error(influence: np.ndarray) -> float:
+    """Of a figure, from each unit's influence on it (the infinitesimal jackknife)."""
+    return float(influence.std() / np.sqrt(len(influence)))
+
+
+def on_logit_scale(value: float, error: float, n_positive: int) -> tuple[float, float]:
+    """Interval of a score in [0, 1] with a known standard error.
 
     The logit keeps the limits inside [0, 1] and is the scale recommended for areas under precision-recall curves
     (Boyd, Eng & Page 2013). At 0 and 1, where it has no meaning, Wilson's interval over the positives takes its place.
     """
-    error = influence.std() / np.sqrt(len(influence))
     if not 0 < value < 1 or error == 0:
         low, high = wilson(value, max(1, n_positive))
         return float(low), float(high)

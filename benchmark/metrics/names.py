@@ -43,6 +43,12 @@ def with_variant(base: str, variant: str) -> str:
     return f"{base}@{variant}" if variant else base
 
 
+def joined(metric: str, variant: str) -> str:
+    """Puts a protocol's variant before the one a metric already has: (`ece@ts`, `k20`) -> `ece@k20-ts`."""
+    base, own = split_name(metric)
+    return with_variant(base, "-".join(part for part in (variant, own) if part))
+
+
 def definition_of(metric: str) -> Definition:
     """The definition behind a metric's name, with or without a variant.
 

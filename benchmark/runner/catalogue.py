@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.backbones.sources import SPEC_KINDS
-from benchmark.checkpoints.layouts import known_layouts
+from benchmark.checkpoints.layouts import known
 from benchmark.data.source import list_sources
 from benchmark.runner.registry import load_task, task_names
 from benchmark.suites.suite import load_suite, shipped_suites
@@ -65,11 +65,15 @@ def _protocols() -> Listing:
 
 
 def _layouts() -> Listing:
-    return ("layout", "what"), [(layout.name, layout.summary) for layout in known_layouts()]
+    return ("layout", "what"), [(name, layout.summary) for name, layout in known().items()]
 
 
 def _sources() -> Listing:
-    return ("source", "what", "options"), list_sources()
+    rows = []
+    for source in list_sources():
+        options = ", ".join(f"{key}={default}" if default else key for key, default in source.options.items())
+        rows.append((source.usage, source.missing or source.summary, options))
+    return ("source", "what", "options"), rows
 
 
 def _models() -> Listing:

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.dataset import Dataset
 from benchmark.errors import DataError, RequestError
-from benchmark.metrics import get_scorer
+from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import (
     DataRecord,
     ErrorRecord,

@@ -13,7 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.runner.provenance import choose_device, code_version, hardware
+from benchmark.backbones.execution import plan_execution
+from benchmark.runner.provenance import code_version, hardware
 from benchmark.runner.request import default_cache
 
 
@@ -63,7 +64,7 @@ def _remedy(part: _Part) -> str:
 
 
 def _machine() -> list[str]:
-    device = choose_device("auto")
+    device = plan_execution("auto").torch_device
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     lines = [
         f"device: {device} ({hardware(device)})"

@@ -7,6 +7,7 @@ import time
 import torch
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.execution import Execution
 from benchmark.backbones.sources import open_backbone
 from benchmark.results.schema import ModelRecord
 from benchmark.suites.cards import ModelCard
@@ -15,18 +16,19 @@ from benchmark.suites.cards import ModelCard
 class ModelShelf:
     """Opens backbones and keeps the last one, so that a run of one model reads its file once."""
 
-    def __init__(self) -> None:
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
         self._card: ModelCard | None = None
         self._backbone: Backbone | None = None
         self._rates: dict[str, float] = {}
 
-    def open(self, card: ModelCard, device: torch.device) -> Backbone:
-        """The card's backbone on `device`.
+    def open(self, card: ModelCard) -> Backbone:
+        """The card's backbone.
 
         Raises:
             RequestError: see `open_backbone`.
         """
-        if self._backbone is None or self._card != card or self._backbone.device.type != device.type:
+        if self._backbone is None or self._card != card:
             self._backbone = None  # the old one goes before the new one comes: memory for one
             self._backbone = open_backbone(
                 card.checkpoint,
@@ -34,22 +36,22 @@ class ModelShelf:
                 layout=card.layout,
                 key=card.key,
                 preprocess=card.preprocess,
-                device=device,
+                execution=self.execution,
             )
             self._card = card
         return self._backbone
 
-    def images_per_second(self, card: ModelCard, device: torch.device) -> float:
+    def images_per_second(self, card: ModelCard) -> float:
         """Forward rate of the card's backbone, measured once on a few grey images (for estimates only)."""
         if card.name not in self._rates:
-            backbone = self.open(card, device)
-            n = 8 if device.type == "cpu" else 64
+            backbone = self.open(card)
+            n = 8 if self.execution.torch_device.type == "cpu" else 64
             height, width = backbone.preprocessing.size
             images = torch.full((n, 3, height, width), 127, dtype=torch.uint8)
             wanted = (backbone.default_representation,)
-            backbone.encode(images[:1], wanted)  # first call pays for set-up
+            backbone.encode(images[:1], wanted, layers=0)  # first call pays for set-up
             started = time.perf_counter()
-            backbone.encode(images, wanted).global_(wanted[0]).sum().item()
+            backbone.encode(images, wanted, layers=0).global_(wanted[0]).sum().item()
             self._rates[card.name] = n / (time.perf_counter() - started)
         return self._rates[card.name]
 
@@ -62,7 +64,7 @@ def model_record(card: ModelCard, backbone: Backbone) -> ModelRecord:
         spec=card.checkpoint,
         arch=backbone.arch,
         weights_hash=backbone.weights_hash,
-        file_sha256=origin.file_sha256,
+        file_sha256=origin.sha256,
         layout=origin.layout,
         key=origin.key,
         params=backbone.params,

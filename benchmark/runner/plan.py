@@ -17,7 +17,6 @@ from benchmark.features.store import FeatureStore, chunk_range
 from benchmark.results.schema import ModelRecord, Result
 from benchmark.results.store import CellKey, ResultStore
 from benchmark.runner.models import ModelShelf, model_record
-from benchmark.runner.provenance import choose_device
 from benchmark.runner.registry import load_protocol, load_task, parse_settings
 from benchmark.runner.request import Overwrite, RunRequest
 from benchmark.suites.cards import ModelCard
@@ -90,7 +89,6 @@ def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
     if not sources:
         raise SuiteError("a dataset", f"none in suite {suite.name} and no --data", "pass --data NAME=SOURCE")
     planned = _planned_tasks(request, suite, tuple(sources))
-    device = choose_device(request.device)
     names = [card.name for card in request.models]
     if len(set(names)) != len(names):
         raise RequestError("a name per model", f"{names}", "pass --name, or names in the cards file")
@@ -102,7 +100,7 @@ def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
     records: dict[str, ModelRecord] = {}
     seconds: float | None = 0.0
     for card in request.models:
-        backbone = shelf.open(card, device)
+        backbone = shelf.open(card)
         records[card.name] = model_record(card, backbone)
         mine = [
             _cell(card, entry, datasets[dataset], seed, store, records[card.name], request.overwrite)
@@ -115,8 +113,8 @@ def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
         passes += todo
         images = sum(each.images for each in todo)
         if images:
-            seconds = (seconds or 0.0) + images / shelf.images_per_second(card, device)
-    return Plan(request, suite, device, datasets, records, tuple(cells), tuple(passes), seconds)
+            seconds = (seconds or 0.0) + images / shelf.images_per_second(card)
+    return Plan(request, suite, shelf.execution.torch_device, datasets, records, tuple(cells), tuple(passes), seconds)
 
 
 def _planned_tasks(request: RunRequest, suite: Suite, datasets: tuple[str, ...]) -> list[PlannedTask]:

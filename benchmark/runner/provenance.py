@@ -14,30 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.errors import RequestError
-
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "faiss-cpu", "faiss-gpu", "numpy", "pillow")
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `--device` names; `auto` is the first GPU, or the CPU without one.
-
-    Raises:
-        RequestError: unknown, or a GPU where there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] not in {"cpu", "cuda"}:
-        raise RequestError("--device auto, cpu or cuda", repr(name), "choose one of them")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RequestError("--device auto, cpu or cuda", repr(name), "choose one of them") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise RequestError(f"a GPU for --device {name}", f"{count} usable by torch", "use --device cpu or auto")
-    return device
 
 
 def new_run_id() -> str:

@@ -79,9 +79,9 @@ class Reporter:
                 f"[bold]{escape(name)}[/]: {escape(record.arch)}, {record.params / 1e6:.2f} M parameters, "
                 f"representation {record.default_representation}, preprocessing {escape(str(source))}"
             )
-        for dataset in plan.datasets.values():
-            for notice in dataset.notices:
-                self.say(f"[yellow]note[/] {escape(dataset.name)}: {escape(notice)}")
+        for data in plan.datasets.values():
+            for notice in data.notices:
+                self.say(f"[yellow]note[/] {escape(data.name)}: {escape(notice)}")
         images = sum(each.images for each in plan.passes)
         if images:
             about = f", about {duration(plan.seconds)}" if plan.seconds else ""

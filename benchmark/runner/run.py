@@ -52,7 +52,7 @@ def run_plan(plan: Plan, shelf: ModelShelf, reporter: Reporter) -> Summary:
     try:
         for name in dict.fromkeys(cell.card.name for cell in todo):
             cells = [cell for cell in todo if cell.card.name == name]
-            backbone = shelf.open(cells[0].card, plan.device)
+            backbone = shelf.open(cells[0].card)
             _run_model(plan, backbone, cells, summary, run_id, log, reporter)
         log.write("end", made=summary.made, failed=len(summary.failed))
     except BaseException as error:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.solvers.preconditioner import KroneckerPreconditioner
+
 _ARMIJO = 1e-4
 _ROUNDING = 1e-7  # objectives closer than this (relatively) are compared by slope instead: float32 products tell no more
 _REJECTIONS = 12  # steps in a row that do not lower the objective, before a problem is given up as stalled
@@ -103,8 +105,7 @@ def minimise(
     evaluate: Evaluate,
     start: tuple[Tensor, Tensor, Tensor],
     lambdas: Tensor,
-    inverse: Callable[[Tensor], Tensor],
-    select: Callable[[Tensor], None],
+    inverse: KroneckerPreconditioner,
     memory: Memory,
     tol: float,
     max_iter: int,
@@ -120,8 +121,7 @@ def minimise(
         evaluate: loss and gradient of parameters (G', r + 1, K), without the penalty.
         start: parameters (G, r + 1, K), and the loss (G,) and gradient there.
         lambdas: (G,) float64 penalties.
-        inverse: preconditioner for the problems still in the batch; `select` tells it which those are.
-        select: see `inverse`.
+        inverse: the preconditioner (it follows the problems that are still in the batch).
         memory: pairs to start from (they are left alone).
         tol: relative gap.
         max_iter: most passes per problem.
@@ -168,7 +168,7 @@ def minimise(
             theta, loss, gradient = theta[kept], loss[kept], gradient[kept]
             objective, full, direction, slope = objective[kept], full[kept], direction[kept], slope[kept]
             memory.select(kept)
-            select(kept)
+            inverse.select(kept)
         length = 0.5 ** (rejected - 1).clamp_min(0)
         step = length.to(theta.dtype)[:, None, None] * direction
         trial = theta + step

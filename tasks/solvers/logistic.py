@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from benchmark.errors import DataError
 from tasks.solvers.design import Design, full_precision
-from tasks.solvers.lbfgs import Memory, Outcome, minimise
+from tasks.solvers.lbfgs import Memory, minimise
 from tasks.solvers.objective import Kind, Objective
 from tasks.solvers.preconditioner import KroneckerPreconditioner
 
@@ -31,9 +30,10 @@ Score = Callable[[Tensor, Tensor], float]
 Progress = Callable[[int, int, str], None]
 
 _MEMORY = 20  # pairs; the memory is carried along the path, so that more are of use than within one solve
-_WIDTH = {"cpu": 128, "cuda": 1024}  # columns of a matrix product below which it is not worth doing one lambda alone
-_POINTS = 2.0  # least fall of the score, in points, that can make a penalty hopeless
-_ERRORS = 4.0  # the same in standard errors of an accuracy of one half
+_WIDTH = {"cpu": 32, "cuda": 1024}  # columns of a matrix product below which one lambda alone wastes the device
+_SCAN = 1e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
+_NEAR = 2.0  # points below the best score within which penalties are solved to the caller's tolerance
+_FAR = 3.0  # points below the best score from which on weaker penalties are not looked at
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Path:
 
     Attributes:
         lambdas: (L,) float64.
-        weights, biases: (L, K, D) and (L, K); logits are X @ weights[i].T + biases[i]. NaN where `stopped`.
+        weights, biases: (L, K, D) and (L, K); logits are X @ weights[i].T + biases[i]. NaN where never looked at.
         objective: (L,) float64, sum of losses plus penalty.
         gap: (L,) float64, estimated relative distance to the least objective.
         converged: (L,) bool, whether `gap` met the tolerance. False means: not solved, whatever the score says.
-        stopped: (L,) bool, penalties given up unsolved because weaker ones than the best had become hopeless.
+        stopped: (L,) bool, penalties given up as hopeless before they were solved (see `fit_path`).
         iterations: (L,) int64 passes over the data.
-        val_score: (L,) float64, the score on held-out data in percent; NaN without such data and where `stopped`.
+        val_score: (L,) float64, the score on held-out data in percent; NaN without such data or where never looked at.
     """
 
     lambdas: Tensor
@@ -64,15 +64,25 @@ class Path:
 
     @property
     def best(self) -> int:
-        """The index of the highest held-out score; of equal scores, that of the strongest penalty."""
-        if bool(self.val_score.isnan().all()):
+        """The index of the highest held-out score, of those not stopped; of equal scores, that of the strongest penalty."""
+        scores = self.val_score.masked_fill(self.stopped, torch.nan)
+        if bool(scores.isnan().all()):
             raise DataError("a path scored on held-out data", "none", "pass X_val and y_val to fit_path")
-        top = self.val_score == self.val_score.nan_to_num(-torch.inf).max()
+        top = scores == scores.nan_to_num(-torch.inf).max()
         return int(torch.where(top, self.lambdas, -torch.inf).argmax())
 
     def logits(self, features: Tensor, index: int) -> Tensor:
         """(M, K) for features (M, D), with the classifier at `index`."""
         return linear_logits(features, self.weights[index], self.biases[index])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Data that penalties are compared on: features (M, D), their targets, and the score, in percent."""
+
+    features: Tensor
+    targets: Tensor
+    score: Score
 
 
 def linear_logits(features: Tensor, weight: Tensor, bias: Tensor, rows: int = 16384) -> Tensor:
@@ -96,7 +106,7 @@ def fit_path(
     X_val: Tensor | None = None,  # noqa: N803
     y_val: Tensor | None = None,
     score: Score | None = None,
-    tol: float = 1e-5,
+    tol: float = 2e-5,
     max_iter: int = 1000,
     sample_weight: Tensor | None = None,
     prune: bool = True,
@@ -108,10 +118,12 @@ def fit_path(
 ) -> Path:
     """Fits a linear classifier for every penalty.
 
-    Pruning. Along the path the score on held-out data rises to its best and falls again as the penalty weakens. Once two
-    neighbouring solved penalties, weaker than the best one so far, have both fallen behind it by max(2 points, 4 standard
-    errors of an accuracy of 1/2 on the held-out samples), the second no better than the first, all weaker ones are given up
-    as hopeless: `stopped`, with NaN in place of weights and score. Penalties near the best are never given up.
+    Pruning, with held-out data. All penalties are first solved roughly (relative gap 1e-3) and scored, from strong to weak;
+    once two neighbours weaker than the best so far have both fallen behind it by max(3 points, 4 standard errors of an
+    accuracy of 1/2 on the held-out samples), the second no better than the first, the weaker ones are not looked at. Then
+    those within max(2 points, 2 standard errors) of the best are solved to `tol` and scored again, until no unsolved one is
+    that near. Only these can be chosen. The others are `stopped`: their objective, gap and score are those of the rough
+    solution, or NaN where there is none.
 
     Args:
         features: (N, D), any floating type; float64 is solved in float64, everything else in float32.
@@ -123,7 +135,7 @@ def fit_path(
         tol: relative gap of the objective at which a penalty is solved.
         max_iter: most passes over the data per penalty; one that needs more is returned with `converged` False.
         sample_weight: (N,) non-negative.
-        prune: whether hopeless penalties are given up (never without held-out data).
+        prune: whether hopeless penalties are given up (never without held-out data); False solves every one to `tol`.
         warm_start: a path on nearly the same data, of which the classifier nearest to the strongest penalty is the start.
         device: where to compute; None for where the features are.
         block: logits in flight; None for a size that suits the device.
@@ -144,11 +156,11 @@ def fit_path(
     with full_precision(), torch.no_grad():
         design = Design(features, sample_weight, device, basis_of=warm_start.design if warm_start else None)
         objective = Objective(design, targets, n_classes, kind, block)
-        walk = _Walk(objective, penalties, tol, max_iter, width or _WIDTH.get(design.device.type, 128))
+        held_out = None if X_val is None or y_val is None else HeldOut(X_val, y_val, score or top1)
+        walk = _Walk(objective, penalties, max_iter, width or _WIDTH.get(design.device.type, 32), held_out)
         if warm_start is not None:
             walk.start_from(warm_start)
-        held_out = None if X_val is None or y_val is None else (X_val, y_val, score or top1)
-        return walk.run(held_out, prune, progress)
+        return walk.run(tol, prune, progress or (lambda done, total, what: None))
 
 
 def fit(
@@ -206,11 +218,11 @@ def _check_targets(features: Tensor, targets: Tensor, n_classes: int, sample_wei
 class _Walk:
     """The state of a walk along the path: where it stands, and what it has found."""
 
-    def __init__(self, objective: Objective, penalties: Tensor, tol: float, max_iter: int, width: int) -> None:
-        self.objective, self.tol, self.max_iter = objective, tol, max_iter
+    def __init__(
+        self, objective: Objective, penalties: Tensor, max_iter: int, width: int, held_out: HeldOut | None
+    ) -> None:
+        self.objective, self.max_iter, self.held_out = objective, max_iter, held_out
         design, classes = objective.design, objective.classes
-        self.penalties = penalties
-        self.order = torch.argsort(penalties, descending=True, stable=True).tolist()
         # Two classes: half the squared distance of W[0] and W[1] is what scikit-learn's single vector pays for.
         self.factor = 2.0 if objective.kind == "softmax" and classes == 2 else 1.0
         self.group = max(1, -(-width // classes))
@@ -218,63 +230,91 @@ class _Walk:
         self.theta[0, -1] = _prior(objective)
         self.loss, self.gradient = objective.evaluate(self.theta)
         self.memory = Memory(_MEMORY)
-
-    def start_from(self, path: Path) -> None:
-        """Starts at the solved classifier of `path` whose penalty is nearest to the strongest one here."""
-        distance = (path.lambdas.log() - self.penalties.max().log()).abs()
-        index = int(distance.masked_fill(path.stopped, torch.inf).argmin())
-        design = self.objective.design
-        theta = design.from_features(path.weights[index, None], path.biases[index, None])
-        if not torch.isfinite(theta).all():
-            raise DataError("a solved classifier to start from", "none on that path", "leave out warm_start")
-        if self.objective.kind == "softmax":
-            theta = theta - theta.mean(-1, keepdim=True)
-        self.theta = theta
-        self.loss, self.gradient = self.objective.evaluate(theta)
-
-    def run(self, held_out: tuple[Tensor, Tensor, Score] | None, prune: bool, progress: Progress | None) -> Path:
-        design, classes = self.objective.design, self.objective.classes
-        total, dim = len(self.penalties), design.features.shape[1]
+        total, dim = len(penalties), design.features.shape[1]
         nan = torch.full((total,), torch.nan, dtype=torch.float64)
-        path = Path(
-            lambdas=self.penalties,
+        self.path = Path(
+            lambdas=penalties,
             weights=torch.full((total, classes, dim), torch.nan, dtype=design.dtype, device=design.device),
             biases=torch.full((total, classes), torch.nan, dtype=design.dtype, device=design.device),
             objective=nan.clone(), gap=nan.clone(), converged=torch.zeros(total, dtype=torch.bool),
             stopped=torch.ones(total, dtype=torch.bool), iterations=torch.zeros(total, dtype=torch.int64),
             val_score=nan.clone(), design=design,
         )  # fmt: skip
-        for begin in range(0, total, self.group):
-            at = self.order[begin : begin + self.group]
-            outcome = self._solve(self.penalties[at] * self.factor)
-            path.weights[at], path.biases[at] = design.to_features(outcome.theta)
-            path.objective[at] = outcome.objective.cpu()
-            path.gap[at] = (outcome.gap / outcome.objective).cpu()
-            path.converged[at], path.iterations[at] = outcome.converged.cpu(), outcome.iterations.cpu()
-            path.stopped[at] = False
-            if held_out is not None:
-                for i in at:
-                    path.val_score[i] = held_out[2](path.logits(held_out[0], i), held_out[1])
-            solved = begin + len(at)
-            if progress is not None:
-                progress(solved, total, f"lambda {float(self.penalties[at[-1]]):.1e}")
-            if held_out is not None and prune and _hopeless(path.val_score[self.order[:solved]], len(held_out[0])):
-                break
-        return path
 
-    def _solve(self, lambdas: Tensor) -> Outcome:
-        lambdas = lambdas.to(self.theta.device)
-        count = len(lambdas)
-        inverse = KroneckerPreconditioner(self.objective, self.theta, lambdas.to(self.theta.dtype))
-        start = (
-            self.theta.expand(count, -1, -1).clone(), self.loss.expand(count).clone(), self.gradient.expand(count, -1, -1).clone(),
-        )  # fmt: skip
-        outcome = minimise(
-            self.objective.evaluate, start, lambdas, inverse, inverse.select, self.memory, self.tol, self.max_iter
-        )
+    def jump(self, theta: Tensor) -> None:
+        """Moves to the last of parameters (G, r + 1, K), learning the curvature on the way."""
+        if self.objective.kind == "softmax":
+            theta = theta - theta.mean(-1, keepdim=True)
+        loss, gradient = self.objective.evaluate(theta)
+        self.memory.push(theta - self.theta, gradient - self.gradient)
+        self.theta, self.loss, self.gradient = theta, loss, gradient
+
+    def start_from(self, path: Path) -> None:
+        """Starts at the classifier of `path` whose penalty is nearest to the strongest one here."""
+        distance = (path.lambdas.log() - self.path.lambdas.max().log()).abs()
+        index = int(distance.masked_fill(path.objective.isnan(), torch.inf).argmin())
+        theta = self.objective.design.from_features(path.weights[index, None], path.biases[index, None])
+        if not torch.isfinite(theta).all():
+            raise DataError("a fitted classifier to start from", "none on that path", "leave out warm_start")
+        self.jump(theta)
+
+    def solve(self, at: list[int], tol: float) -> None:
+        """Solves the penalties with indices `at`, strongest first, from where the walk stands, and goes to the last."""
+        path, design = self.path, self.objective.design
+        lambdas = (path.lambdas[at] * self.factor).to(design.device)
+        inverse = KroneckerPreconditioner(self.objective, self.theta, lambdas.to(design.dtype))
+        count = len(at)
+        start = (self.theta.expand(count, -1, -1), self.loss.expand(count), self.gradient.expand(count, -1, -1))
+        outcome = minimise(self.objective.evaluate, start, lambdas, inverse, self.memory, tol, self.max_iter)
         self.theta, self.loss, self.gradient = outcome.theta[-1:], outcome.loss[-1:], outcome.gradient[-1:]
         self.memory = outcome.memory
-        return outcome
+        path.weights[at], path.biases[at] = design.to_features(outcome.theta)
+        path.objective[at] = outcome.objective.cpu()
+        path.gap[at] = (outcome.gap / outcome.objective).cpu()
+        path.converged[at] = outcome.converged.cpu()
+        path.iterations[at] += outcome.iterations.cpu()
+        if self.held_out is not None:
+            for i in at:
+                path.val_score[i] = self.held_out.score(path.logits(self.held_out.features, i), self.held_out.targets)
+
+    def run(self, tol: float, prune: bool, progress: Progress) -> Path:
+        """Walks the path: all of it to `tol`, or all of it roughly and the neighbourhood of the best to `tol`."""
+        path = self.path
+        order = torch.argsort(path.lambdas, descending=True, stable=True).tolist()
+        rough = prune and self.held_out is not None and tol < _SCAN
+        for begin in range(0, len(order), self.group):
+            at = order[begin : begin + self.group]
+            self.solve(at, _SCAN if rough else tol)
+            path.stopped[at] = rough
+            progress(begin + len(at), len(order), f"lambda {float(path.lambdas[at[-1]]):.1e}")
+            if rough and self._hopeless(path.val_score[order[: begin + len(at)]]):
+                break
+        while rough:
+            scores = path.val_score.nan_to_num(-torch.inf)
+            near = scores >= scores.max() - self._margin(_NEAR, 2.0)
+            todo = [i for i in order if path.stopped[i] and near[i]][: self.group]
+            if not todo:
+                break
+            self.jump(self.objective.design.from_features(path.weights[todo], path.biases[todo]))
+            path.iterations[todo] += 1
+            self.solve(todo, tol)
+            path.stopped[todo] = False
+            progress(len(order), len(order), f"refining lambda {float(path.lambdas[todo[-1]]):.1e}")
+        path.converged.logical_and_(~path.stopped)
+        return path
+
+    def _margin(self, points: float, errors: float) -> float:
+        """The larger of some points and some standard errors of an accuracy of one half, in points."""
+        assert self.held_out is not None
+        return max(points, errors * 50.0 / len(self.held_out.features) ** 0.5)
+
+    def _hopeless(self, scores: Tensor) -> bool:
+        """Whether nothing weaker is worth solving, from the scores of the penalties so far, strong to weak."""
+        best = int(scores.argmax())
+        if len(scores) - best < 3:
+            return False
+        before, last = float(scores[-2]), float(scores[-1])
+        return max(before, last) < float(scores[best]) - self._margin(_FAR, 4.0) and last <= before
 
 
 def _prior(objective: Objective) -> Tensor:
@@ -287,13 +327,3 @@ def _prior(objective: Objective) -> Tensor:
         return (log - log.mean()).to(design.dtype)
     share = weight.double() @ targets.double() / design.total
     return torch.logit(share).to(design.dtype)
-
-
-def _hopeless(scores: Tensor, held_out: int) -> bool:
-    """Whether nothing weaker is worth solving, from the scores of the penalties solved so far, strong to weak."""
-    best = int(scores.argmax())
-    if len(scores) - best < 3:
-        return False
-    margin = max(_POINTS, _ERRORS * 50.0 / held_out**0.5)
-    before, last = float(scores[-2]), float(scores[-1])
-    return max(before, last) < float(scores[best]) - margin and last <= before

@@ -18,10 +18,23 @@ from leaderboard.tables import LONG_COLUMNS, long_table, read_entries, wide_colu
 from leaderboard.terminal import render
 from tests.leaderboard.stores import store_result
 
-CONTRACT = (
-    "model, task, protocol, protocol_version, dataset, split, seed, metric, value, ci_low, ci_high, "
-    "higher_is_better, n, selection, status"
-).split(", ")
+CONTRACT = [
+    "model",
+    "task",
+    "protocol",
+    "protocol_version",
+    "dataset",
+    "split",
+    "seed",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "higher_is_better",
+    "n",
+    "selection",
+    "status",
+]
 
 
 @pytest.fixture

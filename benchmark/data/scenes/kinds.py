@@ -29,7 +29,8 @@ def kinds(family: Family, count: int) -> tuple[Kind, ...]:
     """The first `count` kinds of a family (at most `MAX_KINDS`).
 
     Shape i and texture j make a kind of family `a` where i + j is even and of `b` where it is odd: the families share
-    parts but no kind, and what is learned on one can transfer to the other. Kinds come in blocks of five shapes times two
+    parts but no kind, and what is learned on one can transfer to the other. Kinds come in blocks of five shapes times
+    two
     or more textures: from ten kinds on, knowing the shape alone or the texture alone is worth at most half of them.
     """
     shapes, textures, odd = list(SHAPES), list(TEXTURES), 0 if family == "a" else 1

@@ -1,8 +1,8 @@
 """What is where in a scene: poses of the subject and of the objects around it, and who hides whom.
 
 Objects are placed one after the other, each at the very front or at the very back, and only where the scene keeps its
-promises: the subject has the largest visible area by `MARGIN`, is hidden by no more than the difficulty allows, and every
-object stays visible.
+promises: the subject has the largest visible area by `MARGIN`, is hidden by no more than the difficulty allows, and
+every object stays visible.
 """
 
 from __future__ import annotations

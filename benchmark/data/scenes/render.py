@@ -92,7 +92,8 @@ def _paint(canvas: Array, thing: Placed, texture: str, u: list[float], lattice: 
         lattice: (LATTICE, LATTICE) uniform numbers.
         hard: the difficulty.
     """
-    window = canvas[(slice(None), *thing.window)]
+    rows, columns = thing.window
+    window = canvas[:, rows, columns]
     shadow = clamp(0.5 - thing.distance * (2.0 / thing.radius)) * between(0.2, 0.45, u[0])
     lag = max(round(thing.radius * 0.12), 1)  # light comes from above left
     window[:, lag:, lag:] *= 1 - shadow[:-lag, :-lag]

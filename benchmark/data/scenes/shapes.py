@@ -1,7 +1,7 @@
 """Outlines of objects as signed distances: negative inside, positive outside, in units of the object's radius.
 
-Only correctly rounded operations (+ - * / sqrt, comparisons) touch the pixels, so the same scene has the same bits on any
-machine. All shapes have about the same area, 1.9 units of radius squared: size tells nothing about the kind.
+Only correctly rounded operations (+ - * / sqrt, comparisons) touch the pixels, so the same scene has the same bits on
+any machine. All shapes have about the same area, 1.9 units of radius squared: size tells nothing about the kind.
 """
 
 from __future__ import annotations

@@ -13,11 +13,10 @@ from PIL import Image
 from benchmark.data.assemble import assemble
 from benchmark.data.dataset import Dataset, Split
 from benchmark.data.fingerprint import combine, of_labels
-from benchmark.data.options import parse
 from benchmark.data.scenes.kinds import Kind, kinds
 from benchmark.data.scenes.options import SceneOptions
 from benchmark.data.scenes.render import RENDERER_VERSION, Scene, render
-from benchmark.data.source import SourceSpec
+from benchmark.data.source import Source, SourceSpec
 from benchmark.errors import DataError
 
 PROBES = 4  # images drawn for the fingerprint, so that a renderer that draws differently shows
@@ -77,20 +76,22 @@ def _split(reader: SceneReader) -> Split:
     return Split(reader.split, ids, targets, reader, fingerprint, fingerprint)
 
 
-def open_scenes(name: str, spec: SourceSpec) -> Dataset:
-    """Generated scenes of shaped and textured objects; the class is the kind of the largest one.
-
-    Args:
-        name: the user's name for the dataset.
-        spec: `scenes:` with options.
+def open_scenes(name: str, spec: SourceSpec, options: SceneOptions) -> Dataset:
+    """The generated dataset that `options` describe.
 
     Raises:
-        DataError: an option that does not exist or has no meaning.
+        DataError: something stands between `scenes:` and its options.
     """
     if spec.rest:
-        raise DataError("`scenes:` with nothing but options", repr(spec.text), "write scenes:?classes=10&difficulty=0.5")
-    options = parse(SceneOptions, spec.options, spec.text)
+        raise DataError(
+            "`scenes:` with nothing but options", repr(spec.text), "write scenes:?classes=10&difficulty=0.5"
+        )
     sizes = {"train": options.train, "val": options.val, "test": options.test}
     splits = {split: _split(SceneReader(split, size, options)) for split, size in sizes.items() if size}
     classes = tuple(kind.name for kind in kinds(options.kinds, options.classes))
     return assemble(name, spec.text, classes, splits, multilabel=options.multilabel)
+
+
+SOURCE = Source(
+    "scenes:", "generated scenes of shaped and textured objects, with boxes and masks", SceneOptions, open_scenes
+)
