@@ -19,8 +19,8 @@ from tasks.solvers.logistic import fit
 class LowShotSettings(ProtocolSettings):
     """The recipe of MSN (Assran et al. 2022), with the draws that this suite seeds itself.
 
-    One image per class leaves nothing to choose a penalty on, so it is fixed. Each feature vector is centred (its own mean
-    over dimensions taken off) and scaled to unit norm, which makes one penalty mean the same for every checkpoint.
+    One image per class leaves nothing to choose a penalty on, so it is fixed. Each feature vector is centred (its own
+    mean over dimensions taken off) and scaled to unit norm: one penalty then means the same for every checkpoint.
 
     Attributes:
         shots: labelled images per class.
@@ -65,13 +65,8 @@ class LowShot(Task):
             ranks = class_ranks(inputs.train, seed, draw)
             for shots in protocol.shots:
                 drawn = subset(inputs.train, ranks < shots)
-                path = fit(
-                    centred_units(drawn.features),
-                    drawn.targets,
-                    protocol.penalty,
-                    n_classes=len(inputs.classes),
-                    tol=1e-6,
-                )
+                features = centred_units(drawn.features)
+                path = fit(features, drawn.targets, protocol.penalty, n_classes=len(inputs.classes))
                 if not bool(path.converged[0]):
                     details[f"{shots}shot"]["unconverged_draws"].append(draw)
                 logits = path.logits(test, 0)

@@ -58,7 +58,7 @@ def subset(split: SplitFeatures, chosen: np.ndarray) -> SplitFeatures:
 
 def id_order(ids: pa.Array) -> np.ndarray:
     """(N,) the samples in ascending order of id."""
-    return pc.sort_indices(ids).to_numpy()
+    return pc.sort_indices(ids).to_numpy().astype(np.int64)
 
 
 def ranks_within(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -55,11 +55,13 @@ class ModuleBackbone(Backbone):
         super().__init__(module, **kwargs)
 
     def _probe(self, x: Tensor) -> Offer:
-        candidates = [path for path, _ in self.module.named_modules() if path and path.count(".") <= 1]
+        candidates = [path for path, _ in self.module.named_modules() if self._may_be_stage(path)]
         order: list[tuple[str, Tensor]] = []
         with watched(self.module, candidates, self._classifier, lambda path, out: order.append((path, out))):
             output = self.module(x)
-        self._stages = self._stages_of(order)
+        paths = [path for path, _ in order]
+        before = paths.index(_INPUT) if _INPUT in paths else len(paths)
+        self._stages = self._stages_of(order[:before])
         self._rectified, self._prefix, self._grid = False, 0, (0, 0)
         if self._classifier is None:
             return self._probe_output(output)
@@ -112,6 +114,12 @@ class ModuleBackbone(Backbone):
             f"{self.arch} returns {shape}",
             "let the factory return such a module (num_prefix_tokens says how many tokens lead)",
         )
+
+    def _may_be_stage(self, path: str) -> bool:
+        """A child of the module, or of a container of it; not the branch of a block (Inception's)."""
+        parent, dot, _ = path.rpartition(".")
+        container = isinstance(self.module.get_submodule(parent), nn.Sequential | nn.ModuleList)
+        return bool(path) and (not dot or ("." not in parent and container))
 
     def _stages_of(self, order: list[tuple[str, Tensor]]) -> list[str]:
         """The last module at each spatial size, in the order of execution, sizes shrinking."""

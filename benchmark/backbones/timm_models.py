@@ -244,7 +244,7 @@ class TimmBackbone(Backbone):
         """((final features, maps of `layers`), class tokens of the last four blocks)."""
         m: Any = self.module
         last = range(depth - 4, depth) if want_cls else ()
-        indices = sorted({*layers, *last})
+        indices = sorted({*layers, *last, depth - 1})  # with the last one: some models stop after the last index
         extra = {**self._extra, **({"return_prefix_tokens": True} if want_cls else {})}
         final, inner = m.forward_intermediates(x, indices=indices, output_fmt="NCHW", **extra)
         by_layer = dict(zip(indices, inner, strict=True))

@@ -20,7 +20,8 @@ from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.checkpoints.storage import BytesStorage, LazyTensor, Storage, view
 from benchmark.checkpoints.unpickler import Known, PickleDamage, Refused, Unfinished, hashable
 
-# The storage classes of torch and their element types; those of quantised tensors are absent on purpose.
+# The storage classes of torch and their element types. Those of quantised tensors are read as the integers that they
+# are, so that the file can be opened; the function that would make a quantised tensor of them is not in the table.
 STORAGES: Mapping[str, torch.dtype] = MappingProxyType(
     {
         "DoubleStorage": torch.float64,
@@ -36,6 +37,11 @@ STORAGES: Mapping[str, torch.dtype] = MappingProxyType(
         "ComplexDoubleStorage": torch.complex128,
         "ComplexFloatStorage": torch.complex64,
         "UntypedStorage": torch.uint8,
+        "QInt8Storage": torch.int8,
+        "QUInt8Storage": torch.uint8,
+        "QInt32Storage": torch.int32,
+        "QUInt4x2Storage": torch.uint8,
+        "QUInt2x4Storage": torch.uint8,
     }
 )
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"

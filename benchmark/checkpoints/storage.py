@@ -88,19 +88,25 @@ class Storage(ABC):
 
 
 class FileStorage(Storage):
-    """Bytes that lie in the file as they are."""
+    """Bytes that lie in the file as they are; `crc` is their CRC-32 where the format keeps one."""
 
-    def __init__(self, file: MappedFile, offset: int, nbytes: int, swap: bool = False) -> None:
+    def __init__(
+        self, file: MappedFile, offset: int, nbytes: int, swap: bool = False, crc: int | None = None
+    ) -> None:
         super().__init__(file.path, nbytes, swap)
         if offset < 0 or offset + nbytes > file.size:
             raise broken(file.path, f"a storage of {nbytes} bytes at {offset} ends after the file ({file.size} bytes)")
-        self._file, self._offset = file, offset
+        self._file, self._offset, self._crc = file, offset, crc
 
     def read(self, alignment: int) -> torch.UntypedStorage:
         """The mapped bytes themselves, or a copy where their place in the file is not aligned."""
         if not self.nbytes:
             return torch.UntypedStorage(0)
         view = self._file.storage[self._offset : self._offset + self.nbytes]
+        if self._crc is not None:
+            raw = torch.empty(0, dtype=torch.uint8).set_(view, 0, (self.nbytes,), (1,))
+            if zlib.crc32(raw.numpy()) != self._crc:
+                raise broken(self.path, f"a tensor's bytes at {self._offset} are damaged (their checksum differs)")
         return view if self._offset % alignment == 0 else view.clone()
 
 

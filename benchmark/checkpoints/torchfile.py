@@ -11,6 +11,7 @@ import mmap
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -71,26 +72,39 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) 
     if entry.file_size > LARGEST_PICKLE:
         raise broken(path, f"{entry.filename} claims {entry.file_size} bytes")
     try:
-        return archive.read(entry)
+        if entry.compress_type != zipfile.ZIP_STORED:
+            return archive.read(entry)
+        with path.open("rb") as raw:
+            raw.seek(_offset(path, entry))
+            content = raw.read(entry.file_size)
     except ZIP_DAMAGE as error:
         raise broken(path, f"{entry.filename} cannot be read ({error})") from error
+    if len(content) < entry.file_size or (entry.CRC and zlib.crc32(content) != entry.CRC):
+        raise broken(path, f"{entry.filename} is damaged (its checksum differs)")
+    return content
 
 
-def _zip_storage(file: MappedFile, entry: zipfile.ZipInfo, swap: bool) -> Storage:
-    if entry.compress_type != zipfile.ZIP_STORED:
-
-        def fetch() -> bytes:
-            with zipfile.ZipFile(file.path) as archive, archive.open(entry) as stream:
-                return stream.read(entry.file_size)
-
-        return BytesStorage(file.path, entry.file_size, fetch, swap)
-    with file.path.open("rb") as raw:
+def _offset(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Where a stored entry's bytes begin: after its local header, whose length the directory does not tell."""
+    with path.open("rb") as raw:
         raw.seek(entry.header_offset)
         header = raw.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
-        raise broken(file.path, f"the entry {entry.filename} is not where the archive's directory says")
+        raise broken(path, f"the entry {entry.filename} is not where the archive's directory says")
     _, name, extra = _LOCAL_HEADER.unpack(header)
-    return FileStorage(file, entry.header_offset + _LOCAL_HEADER.size + name + extra, entry.file_size, swap)
+    return entry.header_offset + _LOCAL_HEADER.size + int(name) + int(extra)
+
+
+def _zip_storage(file: MappedFile, entry: zipfile.ZipInfo, swap: bool) -> Storage:
+    if entry.compress_type == zipfile.ZIP_STORED:
+        # torch leaves the checksum at 0 where it was told not to compute one
+        return FileStorage(file, _offset(file.path, entry), entry.file_size, swap, crc=entry.CRC or None)
+
+    def fetch() -> bytes:
+        with zipfile.ZipFile(file.path) as archive, archive.open(entry) as stream:
+            return stream.read(entry.file_size)
+
+    return BytesStorage(file.path, entry.file_size, fetch, swap)
 
 
 def _persistent(identity: Any, storage: Callable[[str, int], Storage]) -> tuple[Any, str]:

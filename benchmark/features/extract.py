@@ -81,7 +81,7 @@ def extract(
     key = feature_key(backbone, chosen, split)
     wanted = list(dict.fromkeys(representations))
     started, encoded = time.perf_counter(), 0
-    with store.lock(key):
+    with store.lock(key, lambda: progress(0, len(split), f"{split.name} (another run is encoding it)")):
         todo = {name: set(store.missing(key, name)) for name in wanted}
         chunks = sorted(set().union(*todo.values()))
         total = sum(len(chunk_range(key.n, chunk)) for chunk in chunks)
@@ -109,6 +109,8 @@ def extract(
                     if chunk in todo[name]:
                         _write(store, key, name, chunk, features[name], skipped)
         features_set = store.open(key, wanted)
+    if features_set.skipped and on_bad_image == "stop":  # stored by an earlier run that skipped them
+        raise _unreadable(features_set.skipped)
     if len(features_set.skipped) == len(split):
         raise DataError("readable images", f"none of the {len(split)} of {split.name} can be read", "check the source")
     return Extraction(features_set, encoded, time.perf_counter() - started)

@@ -13,13 +13,13 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -183,12 +183,20 @@ class FeatureStore:
         return FeatureSet(folder, key.n, seen or {})
 
     @contextlib.contextmanager
-    def lock(self, key: FeatureKey) -> Iterator[None]:
-        """One process fills a key at a time; others wait, then find the work done."""
+    def lock(self, key: FeatureKey, waiting: Callable[[], None]) -> Iterator[None]:
+        """One process fills a key at a time; others call `waiting` and wait, then find the work done."""
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _shift(features: Tensor) -> int:

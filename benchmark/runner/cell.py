@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.dataset import Dataset
-from benchmark.errors import DataError, RequestError
+from benchmark.errors import RequestError
 from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import (
     DataRecord,
@@ -52,19 +52,23 @@ def run_cell(
     representation = representation_of(backbone, protocol)
     started = time.perf_counter()
     outcome: dict[str, Any]
+    failure: ErrorRecord | None = None
     scorer = get_scorer(task.scorer_of(dataset.multilabel))
     headline = task.headline_of(protocol, dataset.name, dataset.multilabel)
-    try:
-        with reporter.bar(str(cell.key)) as update:
-            predictions = task.predict(inputs_of(representation, update), protocol, cell.seed)
-        metrics = tuple(MetricValue(**asdict(metric)) for metric in scorer(predictions.table))
-        if headline not in {metric.name for metric in metrics}:
-            raise RuntimeError(f"{task.name} gave no {headline}, its headline")
-    except (OSError, DataError):
-        raise  # the machine or the data, not the cell
-    except Exception as error:
-        logger.exception("cell failed: %s", cell.key)
-        outcome = {"status": "failed", "selection": SelectionRecord(how="none"), "error": _error_record(error)}
+    with reporter.bar(str(cell.key)) as update:
+        inputs = inputs_of(representation, update)  # its errors are the data's, not the cell's
+        try:
+            predictions = task.predict(inputs, protocol, cell.seed)
+            metrics = tuple(MetricValue(**asdict(metric)) for metric in scorer(predictions.table))
+            if headline not in {metric.name for metric in metrics}:
+                raise RuntimeError(f"{task.name} gave no {headline}, its headline")
+        except OSError:
+            raise  # the machine's trouble, not the cell's
+        except Exception as error:
+            logger.exception("cell failed: %s", cell.key)
+            failure = _error_record(error)
+    if failure is not None:
+        outcome = {"status": "failed", "selection": SelectionRecord(how="none"), "error": failure}
     else:
         path, digest = store.write_predictions(cell.key, predictions.table)
         outcome = {

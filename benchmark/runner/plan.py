@@ -103,7 +103,7 @@ def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
         backbone = shelf.open(card)
         records[card.name] = model_record(card, backbone)
         mine = [
-            _cell(card, entry, datasets[dataset], seed, store, records[card.name], request.overwrite)
+            _cell(card, backbone, entry, datasets[dataset], seed, store, request.overwrite)
             for entry in planned
             for dataset in entry.datasets
             for seed in (seeds if entry.task.stochastic else seeds[:1])
@@ -144,11 +144,11 @@ def _planned_tasks(request: RunRequest, suite: Suite, datasets: tuple[str, ...])
 
 def _cell(
     card: ModelCard,
+    backbone: Backbone,
     planned: PlannedTask,
     dataset: Dataset,
     seed: int,
     store: ResultStore,
-    record: ModelRecord,
     overwrite: Overwrite,
 ) -> Cell:
     key = CellKey(card.name, planned.task.name, dataset.name, planned.protocol.name, seed)
@@ -156,7 +156,7 @@ def _cell(
     try:
         targets = torch.from_numpy(dataset.splits["train"].targets)
         planned.task.check(planned.protocol, targets, dataset.classes, dataset.multilabel)
-        if "head" in planned.task.needs and not record.has_head:
+        if "head" in planned.task.needs and backbone.head is None:
             raise NotApplicable("a supervised head", f"none in {card.name}", "use a checkpoint that has one")
     except NotApplicable as reason:
         return replace(cell, state="not applicable", reason=f"expected {reason.expected}; found {reason.found}")
@@ -165,7 +165,7 @@ def _cell(
     stored = store.read(key)
     if stored is None or (stored.status == "failed" and overwrite == "failed"):
         return cell
-    different = _identity_differs(stored, planned, dataset, record)
+    different = _identity_differs(stored, planned, dataset, backbone)
     if different:
         raise RequestError(
             f"results in {store.root} of the same {different[0]}",
@@ -176,12 +176,13 @@ def _cell(
 
 
 def _identity_differs(
-    stored: Result, planned: PlannedTask, dataset: Dataset, record: ModelRecord
+    stored: Result, planned: PlannedTask, dataset: Dataset, backbone: Backbone
 ) -> tuple[str, str, str] | None:
     """The first thing in which a stored cell is not the one asked for: (what, stored, asked)."""
+    asked_for = preprocessing_of(backbone, planned.protocol).model_dump(mode="json")
     pairs = (
-        ("weights", stored.model.weights_hash, record.weights_hash),
-        ("preprocessing", _geometry(stored.model.preprocessing), _geometry(record.preprocessing)),
+        ("weights", stored.model.weights_hash, backbone.weights_hash),
+        ("preprocessing", _without_source(stored.model.preprocessing), _without_source(asked_for)),
         ("data", stored.data.fingerprint, dataset.fingerprint),
         ("protocol version", stored.protocol.version, planned.protocol.version),
         ("task version", stored.task_version, planned.task.version),
@@ -192,7 +193,7 @@ def _identity_differs(
     return None
 
 
-def _geometry(preprocessing: dict[str, object]) -> dict[str, object]:
+def _without_source(preprocessing: dict[str, object]) -> dict[str, object]:
     """Preprocessing without the words that say where it came from."""
     return {key: value for key, value in preprocessing.items() if key != "source"}
 

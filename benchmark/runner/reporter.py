@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +22,7 @@ from rich.progress import Task as BarTask
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.results.schema import Result
+from benchmark.results.schema import ModelRecord, Result
 from benchmark.runner.plan import Cell, Plan
 from benchmark.runner.request import RunRequest
 from benchmark.runner.summary import Summary
@@ -74,11 +74,11 @@ class Reporter:
             table.add_row(escape(dataset), task, protocol, *counts, escape(note))
         self.console.print(table)
         for name, record in plan.records.items():
-            source = record.preprocessing.get("source", "")
             self.say(
                 f"[bold]{escape(name)}[/]: {escape(record.arch)}, {record.params / 1e6:.2f} M parameters, "
-                f"representation {record.default_representation}, preprocessing {escape(str(source))}"
+                f"representation {record.default_representation}"
             )
+            self.say(f"  preprocessing: {escape(_preprocessing(record))}")
         for data in plan.datasets.values():
             for notice in data.notices:
                 self.say(f"[yellow]note[/] {escape(data.name)}: {escape(notice)}")
@@ -151,6 +151,18 @@ class Reporter:
             self.say(f"[red]failed[/] {escape(str(cell.key))}")
         for cell in summary.stored_failed:
             self.say(f"[red]failed before[/] {escape(str(cell.key))}: run again with --overwrite failed")
+
+
+def _preprocessing(record: ModelRecord) -> str:
+    p = record.preprocessing
+    height, width = p["size"]
+    statistics = f"mean {_short(p['mean'])}, std {_short(p['std'])}"
+    geometry = f"{p['mode']} {height}x{width}, crop_pct {p['crop_pct']:g}, {p['interpolation']}"
+    return f"{geometry}, {statistics} ({p['source']})"
+
+
+def _short(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else " ".join(f"{value:g}" for value in values)
 
 
 def duration(seconds: float | None) -> str:
