@@ -3,14 +3,14 @@
 Representations, (B, D) each, by name:
 
 * `cls`: the class token of the last block after the final norm.
-* `avg`: the mean of the patch tokens after the final norm, class and register tokens left out. Where a model was trained
-  with its norm behind the pooling (timm's `fc_norm`, ConvNeXt's head), the norm is applied where it was trained.
+* `avg`: the mean of the patch tokens after the final norm, class and register tokens left out. Where a model was
+  trained with its norm behind the pooling (timm's `fc_norm`), the norm is applied where it was trained.
 * `cls+avg`: both, in this order (DINO's linear evaluation of ViT-B).
 * `last4`: the class tokens of the last four blocks, each through the final norm, first to last (DINO's of ViT-S).
-* `gap`: the global average pool of the last map of a convolutional network (any encoder whose final map is NCHW), through
-  the norm that stands between pooling and classifier where there is one. Such networks have no `avg`.
-* `pre_logits`: what enters the classifier, where it is none of the above: attention pooling (SigLIP), or learned layers
-  between pooling and classifier (MobileNetV3, VGG).
+* `gap`: the global average pool of the last map of a convolutional network (any encoder whose final map is NCHW),
+  through the norm that stands between pooling and classifier where there is one (ConvNeXt). Such networks have no `avg`.
+* `pre_logits`: what enters the classifier, where it is none of the above: attention pooling (SigLIP), or learned
+  layers between pooling and classifier (MobileNetV3, VGG).
 * `patch`: the map of the last layer, see `Features.grid`.
 """
 
@@ -54,6 +54,7 @@ class Origin:
         file: the name of the weights file, without its folder; None for other specs.
         sha256: of that file.
         layout: the layout it was read by.
+        key: where in the file the encoder is.
         dropped: key of the file -> why it is no part of the encoder.
         notices: things a reader of the results should know.
     """
@@ -62,6 +63,7 @@ class Origin:
     file: str | None = None
     sha256: str | None = None
     layout: str | None = None
+    key: str | None = None
     dropped: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notices: tuple[str, ...] = ()
 
@@ -89,7 +91,8 @@ class Backbone(ABC):
     """A loaded encoder. Subclasses fill `_probe` and `_features`; `encode` is sealed.
 
     Attributes:
-        arch: the architecture as written, canonical.
+        arch: the architecture as written, canonical; `identity` is what of it is hashed, where a part (the tag of
+            published weights) says nothing about the network.
         module: the encoder, in eval mode and without its classifier; for tasks that train it.
         params: the number of its parameters.
         preprocessing: what `encode` applies.
@@ -114,6 +117,7 @@ class Backbone(ABC):
         module: nn.Module,
         *,
         arch: str,
+        identity: str | None = None,
         preprocessing: Preprocessing,
         execution: Execution,
         origin: Origin,
@@ -123,9 +127,10 @@ class Backbone(ABC):
         self.preprocessing = preprocessing
         self.execution = execution
         self.params = sum(parameter.numel() for parameter in module.parameters())
-        self.weights_hash = hash_weights(module, arch)
-        layout = torch.channels_last if execution.channels_last else torch.preserve_format
-        self.module = module.eval().requires_grad_(False).to(execution.torch_device, memory_format=layout)
+        self.weights_hash = hash_weights(module, identity or arch)
+        self.module = module.eval().requires_grad_(False).to(execution.torch_device)
+        if execution.channels_last:
+            self.module = self.module.to(memory_format=torch.channels_last)
         self.supervised = head is not None
         self._backoff = Backoff()
         noise = torch.rand(1, 3, *preprocessing.size, generator=torch.Generator().manual_seed(0))
@@ -206,7 +211,9 @@ class Backbone(ABC):
                     "check the weights and statistics, or use precision fp32",
                 )
         # Copied outside of inference mode, so that a head can be trained on them.
-        vectors = {name: raw.vectors[name].to(torch.float32, copy=True) for name in self.representations if name in names}
+        vectors = {
+            name: raw.vectors[name].to(torch.float32, copy=True) for name in self.representations if name in names
+        }
         return Features(vectors, {i: raw.maps[i].to(torch.float32, copy=True) for i in layers}, self.depth)
 
     def _to_input(self, images: Tensor) -> Tensor:
@@ -228,7 +235,9 @@ class Backbone(ABC):
                     "do not normalise them: encode does",
                 )
 
-    def _check_names(self, representations: Sequence[str] | None, layers: Layers) -> tuple[frozenset[str], tuple[int, ...]]:
+    def _check_names(
+        self, representations: Sequence[str] | None, layers: Layers
+    ) -> tuple[frozenset[str], tuple[int, ...]]:
         names = self.representations if representations is None else tuple(representations)
         for name in names:
             if name not in self.dims:

@@ -17,15 +17,21 @@ _LEARNED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 def find_classifier(module: nn.Module) -> tuple[str, ...]:
     """Paths of the classifier (several for distilled transformers), or () where there is none.
 
-    timm models say it themselves (`get_classifier`); elsewhere it is the last learned layer of `fc`, `head`, `classifier`
-    or `heads`.
+    timm models say it themselves (`get_classifier`); elsewhere it is the last learned layer of `fc`, `head`,
+    `classifier` or `heads`.
     """
     declared: Any = getattr(module, "get_classifier", None)
     if callable(declared):
         found = declared()
         parts: Iterable[nn.Module | None] = found if isinstance(found, (tuple, list, nn.ModuleList)) else (found,)
         wanted = [id(part) for part in parts if part is not None and any(True for _ in part.parameters())]
-        return tuple(path for path, part in module.named_modules() if id(part) in wanted and path)
+        paths = [path for path, part in module.named_modules() if id(part) in wanted and path]
+        card = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
+        for name in (card,) if isinstance(card, str) else card:  # VOLO's auxiliary classifier is on the card only
+            below = any(f"{name}.".startswith(f"{path}.") or f"{path}.".startswith(f"{name}.") for path in paths)
+            if not below and any(key.startswith(f"{name}.") for key in module.state_dict(keep_vars=True)):
+                paths.append(name)
+        return tuple(paths)
     for name in NAMES:
         top = getattr(module, name, None)
         if not isinstance(top, nn.Module):
@@ -43,13 +49,6 @@ def projects(module: nn.Module, path: str) -> bool:
         return False
     others = [part for part in module.get_submodule(parent).modules() if isinstance(part, _LEARNED)]
     return any(part is not module.get_submodule(path) for part in others)
-
-
-def classifier_keys(module: nn.Module, paths: Sequence[str]) -> frozenset[str]:
-    """The state dict's keys that belong to the classifier."""
-    return frozenset(
-        key for key in module.state_dict(keep_vars=True) for path in paths if key.startswith(f"{path}.")
-    )
 
 
 def take_head(module: nn.Module, paths: Sequence[str]) -> tuple[Tensor, Tensor | None] | None:

@@ -1,4 +1,4 @@
-"""How an encoder is executed: device, arithmetic and memory layout. Part of every result, since it touches the numbers."""
+"""How an encoder is executed: device, arithmetic, memory layout. Part of a result, since it touches the numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Execution(BaseModel):
     Attributes:
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32` everywhere; `tf32` rounds the factors of products to 10 bits of mantissa and accumulates in
-            float32; `bf16` (7 bits) and `fp16` (10 bits, overflow above 65504) are autocast. Outputs are float32 always.
+            float32; `bf16` (7 bits) and `fp16` (10 bits, overflow above 65504) are autocast. Outputs are float32.
         channels_last: convolutions in NHWC memory; the same numbers, faster kernels on tensor cores.
         compile: `torch.compile` of the encoder: pays from some ten thousand images on.
     """
@@ -88,7 +88,9 @@ def plan_execution(
     if precision is not None and precision not in get_args(Precision):
         raise BackboneError("a precision", repr(precision), nearest(precision, get_args(Precision)))
     if kind == "cpu" and precision not in (None, "fp32"):
-        raise BackboneError("fp32 on a CPU", f"precision {precision!r}", "leave the precision out, or use --device cuda")
+        raise BackboneError(
+            "fp32 on a CPU", f"precision {precision!r}", "leave the precision out, or use --device cuda"
+        )
     return Execution.model_validate(
         {
             "device": name,

@@ -40,10 +40,10 @@ def watched(module: nn.Module, outputs: list[str], classifier: str | None, seen:
 class ModuleBackbone(Backbone):
     """A module whose forward is all that is known: `gap` is what enters its classifier.
 
-    The stages are the last outputs of each spatial size among the submodules of the first two levels. Where learned layers
-    stand between the last stage and the classifier within the classifier's own sequence (VGG, MobileNetV3), `gap` is the
-    mean of the last stage and `pre_logits` what enters the classifier. A module without a classifier must itself return
-    (B, D), (B, D, h, w) or (B, N, D) with `num_prefix_tokens` (0 when it has no such attribute) leading tokens.
+    The stages are the last outputs of each spatial size among the submodules of the first two levels. Where learned
+    layers stand between the last stage and the classifier within the classifier's own sequence (VGG, MobileNetV3),
+    `gap` is the mean of the last stage and `pre_logits` what enters the classifier. A module without a classifier must
+    itself return (B, D), (B, D, h, w) or (B, N, D) with `num_prefix_tokens` (0 without the attribute) leading tokens.
 
     Args:
         classifier: path of the classifier, an identity by now; None where the module has none.
@@ -68,7 +68,9 @@ class ModuleBackbone(Backbone):
         entered = [tensor for path, tensor in order if path == _INPUT]
         if len(entered) != 1:
             raise BackboneError(
-                f"one call of {self._classifier!r} per image", f"{len(entered)} calls", "return features from the factory"
+                f"one call of {self._classifier!r} per image",
+                f"{len(entered)} calls",
+                "return features from the factory",
             )
         vector = flat(entered[0])
         outputs = dict(order)

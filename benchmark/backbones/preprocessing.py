@@ -70,7 +70,9 @@ class Preprocessing(BaseModel):
         """Refuses values that give numbers, but wrong ones."""
         found = {name: str(getattr(self, name)) for name in ("size", "crop_pct", "mean", "std")}
         if not all(1 <= side <= 8192 for side in self.size):
-            raise BackboneError("an input size of 1 to 8192 pixels", f"size={found['size']}", "give size=224 or 224x192")
+            raise BackboneError(
+                "an input size of 1 to 8192 pixels", f"size={found['size']}", "give size=224 or 224x192"
+            )
         if not 0 < self.crop_pct <= 1:
             raise BackboneError("0 < crop_pct <= 1", f"crop_pct={found['crop_pct']}", "0.875 is 224 cropped out of 256")
         if not all(math.isfinite(v) for v in (*self.mean, *self.std)):
@@ -200,7 +202,9 @@ class Preprocessing(BaseModel):
             return images
         if self.interpolation not in _TENSOR_MODES:
             raise BackboneError(
-                "photos resized by Pillow", f"tensors with interpolation={self.interpolation}", "use bicubic or bilinear"
+                "photos resized by Pillow",
+                f"tensors with interpolation={self.interpolation}",
+                "use bicubic or bilinear",
             )
         new = self._resize_to(height, width)
         mode = _TENSOR_MODES[self.interpolation]

@@ -35,9 +35,20 @@ def build_from_factory(where: str, options: Mapping[str, Value]) -> nn.Module:
         raise BackboneError(f"a function in {place}", repr(name), nearest(name, names))
     try:
         built = factory(**options)
-    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, ImportError, OSError, AssertionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        OSError,
+        AssertionError,
+    ) as error:
         raise BackboneError(
-            f"{name}({', '.join(options)}) to return a module", f"{type(error).__name__}: {error}", "correct the factory"
+            f"{name}({', '.join(options)}) to return a module",
+            f"{type(error).__name__}: {error}",
+            "correct the factory",
         ) from error
     if not isinstance(built, nn.Module):
         raise BackboneError(f"a torch module from {name}", type(built).__name__, "return an nn.Module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import typing
@@ -10,12 +11,12 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub.errors import HfHubHTTPError
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone, Offer
 from benchmark.backbones.features import Raw
+from benchmark.backbones.hub import fetching
 from benchmark.backbones.options import Value
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.errors import BackboneError, nearest
@@ -49,17 +50,13 @@ def build_timm(name: str, options: Mapping[str, Value], pretrained: bool = False
         if option in RESERVED:
             raise BackboneError("arguments of the architecture", f"{option!r}", "leave it out: the harness sets it")
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+        with fetching(f"weights of {name}") if pretrained else contextlib.nullcontext():
+            arguments: dict[str, Any] = dict(options)
+            model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError as error:
         found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         todo = nearest(found[1], _arguments(base)) if found else "see timm's documentation of this architecture"
         raise BackboneError(f"arguments of {base}", str(error), todo) from error
-    except (OSError, HfHubHTTPError) as error:
-        raise BackboneError(
-            f"weights of {name} in the local cache, or a network to fetch them",
-            f"{type(error).__name__}: {str(error)[:160]}",
-            "go online once, or give a weights file and --arch",
-        ) from error
     except (RuntimeError, ValueError, KeyError, AssertionError, AttributeError, ImportError, IndexError) as error:
         raise BackboneError(
             f"timm to build {name}",
@@ -101,7 +98,9 @@ def card_preprocessing(model: nn.Module, name: str, options: Mapping[str, Value]
     """
     card = resolve_model_data_config(model)
     if card["crop_mode"] == "border" and not overridden:
-        raise BackboneError("crop mode centre or squash", f"{name}: border", "give --preprocess mode=crop or mode=squash")
+        raise BackboneError(
+            "crop mode centre or squash", f"{name}: border", "give --preprocess mode=crop or mode=squash"
+        )
     return Preprocessing(
         size=input_size(model, options),
         crop_pct=card["crop_pct"],
@@ -116,9 +115,9 @@ def card_preprocessing(model: nn.Module, name: str, options: Mapping[str, Value]
 class TimmBackbone(Backbone):
     """Any module with timm's `forward_features` and `forward_head`.
 
-    Maps of inner layers come from `forward_intermediates`, those of plain transformers through the final norm (as DINO and
-    DINOv2 evaluate them). The last layer is always the final map of `forward_features`: with the 1 x 1 convolution that
-    ends MobileNetV2, with the final norm of Swin.
+    Maps of inner layers come from `forward_intermediates`, those of plain transformers through the final norm (as DINO
+    and DINOv2 evaluate them). The last layer is always the final map of `forward_features`: with the 1 x 1 convolution
+    that ends MobileNetV2, with the final norm of Swin.
     """
 
     def _probe(self, x: Tensor) -> Offer:
@@ -126,7 +125,9 @@ class TimmBackbone(Backbone):
         final = m.forward_features(x)
         pre = self._pre_logits(final)
         if pre.ndim != 2:
-            raise BackboneError(f"a pooled vector from {self.arch}", f"shape {tuple(pre.shape)}", "keep its global_pool")
+            raise BackboneError(
+                f"a pooled vector from {self.arch}", f"shape {tuple(pre.shape)}", "keep its global_pool"
+            )
         self._readers: dict[str, Callable[[Tensor], Tensor]] = {}
         self._grid: tuple[int, int] = (0, 0)
         self._final_map = True  # the last map is read from forward_features
@@ -174,7 +175,10 @@ class TimmBackbone(Backbone):
         if "gap" in dims:
             return "gap", "a network that ends in a map: its global average pool"
         if "avg" in dims:
-            return "avg", "a transformer whose class token is missing or has no norm of its own: the mean of its patch tokens"
+            return (
+                "avg",
+                "a transformer whose class token is missing or has no norm of its own: the mean of its patch tokens",
+            )
         return "pre_logits", "no token or map could be told apart: the vector that enters the classifier"
 
     def _inner_maps(self, x: Tensor, final: Any) -> list[Tensor]:
@@ -188,7 +192,9 @@ class TimmBackbone(Backbone):
         self._extra: dict[str, Any] = {"norm": True} if tokens and "norm" in self._arguments else {}
         try:
             again, inner = m.forward_intermediates(x, output_fmt="NCHW", **self._extra)
-        except AssertionError:  # timm's way to say that an option does not exist: hierarchical tokens have no common norm
+        except (
+            AssertionError
+        ):  # timm's way to say that an option does not exist: hierarchical tokens have no common norm
             self._extra = {}
             again, inner = m.forward_intermediates(x, output_fmt="NCHW")
         faithful = isinstance(again, Tensor) and isinstance(final, Tensor) and close(again, final)

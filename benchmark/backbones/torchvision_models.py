@@ -61,7 +61,9 @@ def load_torchvision(name: str, weights: str, options: Mapping[str, Value]) -> t
             "go online once, or give a weights file and --arch",
         ) from error
     if name.startswith("densenet"):  # its files precede a renaming: norm.1.weight is norm1.weight today
-        state = {re.sub(r"(denselayer\d+)\.(norm|conv)\.(\d)\.", r"\1.\2\3.", key): value for key, value in state.items()}
+        state = {
+            re.sub(r"(denselayer\d+)\.(norm|conv)\.(\d)\.", r"\1.\2\3.", key): value for key, value in state.items()
+        }
     model.load_state_dict(state, strict=True)
     return model, card_preprocessing(entry, f"{name}/{entry.name}"), f"{name}/{entry.name}"
 
@@ -93,7 +95,9 @@ class TorchvisionVit(Backbone):
         names = {"cls": 1, "avg": 1, "cls+avg": 2, **({"last4": 4} if len(self._blocks) >= 4 else {}), "patch": 1}
         direct = output.shape[1] == width and len(self.module.heads) == 1  # else a projection precedes the classifier
         reason = "a vision transformer with a class token behind its final norm"
-        return Offer({n: k * width for n, k in names.items()}, "cls", reason, len(self._blocks), "cls" if direct else None)
+        return Offer(
+            {n: k * width for n, k in names.items()}, "cls", reason, len(self._blocks), "cls" if direct else None
+        )
 
     def _features(self, x: Tensor, names: frozenset[str], layers: tuple[int, ...]) -> Raw:
         depth = len(self._blocks)

@@ -88,7 +88,7 @@ def render(report: dict[str, Any]) -> RenderableType:
     encoder = report["encoder"]
     if encoder is None:
         rows = [(c["key"] or "(the file itself)", str(c["tensors"])) for c in report["candidates"]]
-        parts.append(_table("Possible encoders: choose one with --key", ("key", "tensors"), rows))
+        parts.append(_table("Possible encoders (--key)", ("key", "tensors"), rows))
     else:
         rows = [(name, reason) for name, reason in encoder["ignored"].items()]
         if rows:
@@ -97,7 +97,7 @@ def render(report: dict[str, Any]) -> RenderableType:
         parts.append(_account(report["account"]))
     elif report["nearest"]:
         rows = [(n["arch"], f"{n['similarity']:.0%}", ", ".join(n["twins"][:3])) for n in report["nearest"]]
-        parts.append(_table("Nearest architectures: choose one with --arch", ("arch", "tensors", "same shapes"), rows))
+        parts.append(_table("Nearest (--arch)", ("arch", "tensors", "same shapes"), rows))
     return Group(*parts)
 
 

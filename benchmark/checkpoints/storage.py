@@ -90,9 +90,7 @@ class Storage(ABC):
 class FileStorage(Storage):
     """Bytes that lie in the file as they are; `crc` is their CRC-32 where the format keeps one."""
 
-    def __init__(
-        self, file: MappedFile, offset: int, nbytes: int, swap: bool = False, crc: int | None = None
-    ) -> None:
+    def __init__(self, file: MappedFile, offset: int, nbytes: int, swap: bool = False, crc: int | None = None) -> None:
         super().__init__(file.path, nbytes, swap)
         if offset < 0 or offset + nbytes > file.size:
             raise broken(file.path, f"a storage of {nbytes} bytes at {offset} ends after the file ({file.size} bytes)")
@@ -105,7 +103,7 @@ class FileStorage(Storage):
         view = self._file.storage[self._offset : self._offset + self.nbytes]
         if self._crc is not None:
             raw = torch.empty(0, dtype=torch.uint8).set_(view, 0, (self.nbytes,), (1,))
-            if zlib.crc32(raw.numpy()) != self._crc:
+            if zlib.crc32(raw.numpy().data) != self._crc:
                 raise broken(self.path, f"a tensor's bytes at {self._offset} are damaged (their checksum differs)")
         return view if self._offset % alignment == 0 else view.clone()
 

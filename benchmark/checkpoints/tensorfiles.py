@@ -44,7 +44,8 @@ def read_safetensors(path: Path, shard: bool = False) -> tuple[dict[str, Any], d
     try:
         with safe_open(str(path), framework="pt") as file:
             tree: dict[str, Any] = {}
-            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            names = file.keys()  # safe_open is no mapping: it cannot be iterated itself
+            for key in names:
                 piece = file.get_slice(key)
                 dtype = _DTYPES.get(piece.get_dtype())
                 shape = tuple(piece.get_shape())

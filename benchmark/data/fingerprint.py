@@ -46,13 +46,13 @@ class Stamps:
     @staticmethod
     def of(paths: Sequence[str | Path]) -> Stamps:
         """Asks the file system about each path."""
-        return Stamps.of_stats([os.stat(path) for path in paths])  # noqa: PTH116
+        stats = [Path(path).stat() for path in paths]
+        return Stamps.of_rows(np.array([(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats], np.int64))
 
     @staticmethod
-    def of_stats(stats: Sequence[os.stat_result]) -> Stamps:
-        """From answers already had."""
-        rows = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
-        table = np.array(rows, np.int64).reshape(-1, 3)
+    def of_rows(rows: NDArray[np.int64]) -> Stamps:
+        """From (N, 3) answers already had: size, modification and status-change time."""
+        table = rows.reshape(-1, 3)
         return Stamps(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
 
     def take(self, rows: NDArray[np.int64]) -> Stamps:

@@ -40,7 +40,7 @@ def expand_braces(pattern: str) -> list[str]:
         parts = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
     else:
         parts = body.split(",")
-    return [whole for part in parts for whole in expand_braces(head + part + tail)]
+    return list(dict.fromkeys(whole for part in parts for whole in expand_braces(head + part + tail)))
 
 
 def find(pattern: str, suffixes: Sequence[str]) -> list[str]:
@@ -102,8 +102,10 @@ def find_splits(
             raise DataError(
                 "files", f"no pattern in {text!r}", "write KIND:GLOB, or name them with ?train=GLOB&test=GLOB"
             )
-        for path in find(pattern, suffixes):
-            guess = "train" if whole else split_of(path)
+        paths = find(pattern, suffixes)
+        above = os.path.commonpath([str(Path(path).parent) for path in paths])
+        for path in paths:
+            guess = "train" if whole else split_of(_below(above, path))
             if guess is None:
                 todo = "name the splits with ?train=GLOB&test=GLOB, or add split=0.2"
                 raise DataError("file names that tell their split (train-0.., test-0..)", path, todo)

@@ -127,6 +127,8 @@ def _label(raw: bytes, extension: str, key: str, where: str) -> Any:
         text = raw.decode().strip()
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"a .{extension} label", f"{error} in {where}", "correct it") from None
+    if not text:
+        raise DataError("a label for every image", f"an empty .{extension} in {where}", "label it or remove it")
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 

@@ -56,7 +56,9 @@ def tensor(storage: Any, offset: Any = 0, size: Any = (4,), stride: Any = (1,)) 
     return Call(torch._utils._rebuild_tensor_v2, storage, offset, size, stride, False, {})
 
 
-def zip_of(path: Path, code: bytes, data: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> Path:
+def zip_of(
+    path: Path, code: bytes, data: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED
+) -> Path:
     """Writes a torch zip whose data.pkl is `code` and whose storages are `data`."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", code)

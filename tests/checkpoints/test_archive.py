@@ -175,7 +175,11 @@ def test_whole_pickled_models_give_their_state_dict_without_their_class(tmp_path
 @pytest.mark.parametrize("kind", ["quantised", "sparse"])
 def test_tensors_of_unsupported_kinds_are_placeholders(kind: str, zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "f.pth"
-    made = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8) if kind == "quantised" else torch.eye(3).to_sparse()
+    made = (
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+        if kind == "quantised"
+        else torch.eye(3).to_sparse()
+    )
     torch.save({"w": made, "v": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
     archive = open_archive(path)
     assert archive.tree["w"].qualname.startswith("torch._utils._rebuild_")
@@ -197,7 +201,9 @@ def test_safetensors_equal_their_library(tmp_path: Path) -> None:
     archive = open_archive(path)
     assert archive.format == "safetensors"
     assert archive.metadata == {"format": "pt", "arch": "vit"}
-    assert_same({key: archive.tree[key].load() for key in sorted(tensors)}, {key: tensors[key] for key in sorted(tensors)})
+    assert_same(
+        {key: archive.tree[key].load() for key in sorted(tensors)}, {key: tensors[key] for key in sorted(tensors)}
+    )
 
 
 def test_npz_equals_numpy_and_no_object_array_is_unpickled(tmp_path: Path) -> None:

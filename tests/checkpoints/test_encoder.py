@@ -33,7 +33,11 @@ def state(prefix: str = "", seed: int = 0) -> dict[str, Any]:
 
 
 def layers(prefix: str) -> dict[str, Any]:
-    return {f"{prefix}.0.weight": torch.ones(4, 4), f"{prefix}.2.weight": torch.ones(2, 4), f"{prefix}.2.bias": torch.ones(2)}
+    return {
+        f"{prefix}.0.weight": torch.ones(4, 4),
+        f"{prefix}.2.weight": torch.ones(2, 4),
+        f"{prefix}.2.bias": torch.ones(2),
+    }
 
 
 EXPECTED = list(state())
@@ -51,7 +55,10 @@ def saved(tmp_path: Path) -> Any:
 
 SINGLE: dict[str, tuple[dict[str, Any], str]] = {
     "plain": (state(), ""),
-    "timm": ({"state_dict": state(), "epoch": 3, "arch": "x", "optimizer": {"state": {0: {"m": torch.ones(3)}}}}, "state_dict"),
+    "timm": (
+        {"state_dict": state(), "epoch": 3, "arch": "x", "optimizer": {"state": {0: {"m": torch.ones(3)}}}},
+        "state_dict",
+    ),
     "MAE": ({"model": state(), "optimizer": {"exp": torch.ones(2)}, "scaler": {}, "args": None}, "model"),
     "data parallel": ({"state_dict": state("module.")}, "state_dict.module"),
     "compiled": ({"model": state("_orig_mod.")}, "model"),
@@ -63,17 +70,30 @@ SINGLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "Barlow Twins": ({"model": {**state("module.backbone."), **layers("module.projector")}}, "model.module.backbone"),
     "Lightning": (
-        {"state_dict": {**state("model.backbone."), **layers("model.head")}, "pytorch-lightning_version": "2", "loops": {}},
+        {
+            "state_dict": {**state("model.backbone."), **layers("model.head")},
+            "pytorch-lightning_version": "2",
+            "loops": {},
+        },
         "state_dict.model.backbone",
     ),
     "mmcv": ({"state_dict": {**state("backbone."), **layers("neck")}, "meta": {}}, "state_dict.backbone"),
     "SimMIM": ({"model": {**state("encoder."), **layers("decoder")}}, "model.encoder"),
     "CLIP": (
-        {**state("visual."), **layers("transformer.resblocks"), "text_projection": torch.ones(2), "logit_scale": torch.ones(())},
+        {
+            **state("visual."),
+            **layers("transformer.resblocks"),
+            "text_projection": torch.ones(2),
+            "logit_scale": torch.ones(()),
+        },
         "visual",
     ),
     "VISSL": (
-        {"classy_state_dict": {"base_model": {"model": {"trunk": state("_feature_blocks."), "heads": layers("0.clf")}}}},
+        {
+            "classy_state_dict": {
+                "base_model": {"model": {"trunk": state("_feature_blocks."), "heads": layers("0.clf")}}
+            }
+        },
         "classy_state_dict.base_model.model.trunk._feature_blocks",
     ),
     "separate parts": ({"backbone": state(), "projector": layers("net"), "optimizers": {}}, "backbone"),
@@ -193,7 +213,7 @@ def test_a_layout_that_the_file_has_not_is_refused_with_the_one_it_has(saved: An
 
 
 def test_a_key_that_the_file_has_not_is_refused_with_those_it_has(saved: Any) -> None:
-    with pytest.raises(CheckpointError, match="did you mean state_dict.module.encoder_q"):
+    with pytest.raises(CheckpointError, match=r"did you mean state_dict\.module\.encoder_q"):
         find_encoder(saved(SEVERAL["MoCo"][0]), key="state_dict.module.encoder_s")
 
 
@@ -207,7 +227,12 @@ def test_a_network_whose_own_first_module_is_called_model_keeps_it(saved: Any) -
 
 def test_a_module_called_encoder_beside_other_parts_of_the_network_is_not_entered(saved: Any) -> None:
     """torchvision's ViT: class_token, conv_proj, encoder.*, heads.*"""
-    content = {"class_token": torch.ones(1), "conv_proj.weight": torch.ones(2, 2), **state("encoder."), **layers("heads")}
+    content = {
+        "class_token": torch.ones(1),
+        "conv_proj.weight": torch.ones(2, 2),
+        **state("encoder."),
+        **layers("heads"),
+    }
     encoder = find_encoder(saved(content))
     assert encoder.prefix == ""
     assert len(encoder.state) == len(content)
@@ -223,7 +248,14 @@ def test_an_unexplained_part_beside_the_encoder_is_a_stray_until_the_user_choose
 
 
 def test_every_entry_that_was_passed_by_is_listed_with_what_it_is(saved: Any) -> None:
-    content = {"state_dict": state(), "epoch": 3, "optimizer": {"a": torch.ones(2)}, "best_acc1": 1.0, "odd": [1], "x": torch.ones(3)}
+    content = {
+        "state_dict": state(),
+        "epoch": 3,
+        "optimizer": {"a": torch.ones(2)},
+        "best_acc1": 1.0,
+        "odd": [1],
+        "x": torch.ones(3),
+    }
     ignored = {drop.key: drop.reason for drop in find_encoder(saved(content)).ignored}
     assert ignored == {
         "epoch": "training progress",

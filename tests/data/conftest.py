@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import io
+import multiprocessing.reduction
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 from PIL import Image
+
+Anything = TypeVar("Anything")
+
+
+def travelled(thing: Anything) -> Anything:
+    """What a worker process would have of it."""
+    pickler = multiprocessing.reduction.ForkingPickler
+    arrived: Anything = pickler.loads(pickler.dumps(thing))
+    return arrived
 
 
 def encoded(seed: int, kind: str = "png", size: int = 8) -> bytes:

@@ -97,7 +97,7 @@ def test_what_is_no_image_is_named_with_the_reason(data: bytes, says: str) -> No
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = _encode(Image.new("RGB", (40, 40)), "PNG")
     monkeypatch.setattr(images, "MAX_PIXELS", 1599)
-    with pytest.raises(DataError, match="1600|40 x 40"):
+    with pytest.raises(DataError, match="40 x 40 pixels are more than 1599"):
         decode(data, "x")
     monkeypatch.undo()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from typing import Any
 
 import pytest
 
 from benchmark.data import source
+from benchmark.data.dataset import Dataset
 from benchmark.data.options import Options
-from benchmark.data.source import Source, list_sources, open_source, parse_source
+from benchmark.data.source import Source, SourceSpec, list_sources, open_source, parse_source
 from benchmark.errors import DataError
 
 
@@ -63,10 +63,15 @@ def test_another_package_adds_a_source_through_the_entry_point(monkeypatch: pyte
     class Mine(Options):
         shout: bool = False
 
-    seen: list[Any] = []
-    mine = Source("mine:X", "mine", Mine, lambda name, spec, options: seen.append((name, spec.rest, options)))  # type: ignore[arg-type,return-value,func-returns-value]
+    seen: list[tuple[str, str, Mine]] = []
+    scenes = open_source("s", "scenes:?classes=2&train=2&test=2")
+
+    def open_mine(name: str, spec: SourceSpec, options: Mine) -> Dataset:
+        seen.append((name, spec.rest, options))
+        return scenes
+
     point = EntryPoint("mine", "somewhere:MINE", source.GROUP)
-    monkeypatch.setattr(EntryPoint, "load", lambda self: mine)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: Source("mine:X", "mine", Mine, open_mine))
     monkeypatch.setattr(source, "entry_points", lambda group: [point])
-    open_source("theirs", "mine:abc?shout=true")
+    assert open_source("theirs", "mine:abc?shout=true") is scenes
     assert seen == [("theirs", "abc", Mine(shout=True))]

@@ -28,7 +28,7 @@ class SceneOptions(Options):
     val: int = Field(0, ge=0)
     test: int = Field(1000, ge=1)
     size: int = Field(64, ge=32, le=2048)
-    difficulty: float = Field(0.5, ge=0, le=1)
+    difficulty: float = Field(0.4, ge=0, le=1)
     seed: int = Field(0, ge=0)
     kinds: Family = "a"
     multilabel: bool = False

@@ -84,7 +84,7 @@ def open_scenes(name: str, spec: SourceSpec, options: SceneOptions) -> Dataset:
     """
     if spec.rest:
         raise DataError(
-            "`scenes:` with nothing but options", repr(spec.text), "write scenes:?classes=10&difficulty=0.5"
+            "`scenes:` with nothing but options", repr(spec.text), "write scenes:?classes=10&difficulty=0.4"
         )
     sizes = {"train": options.train, "val": options.val, "test": options.test}
     splits = {split: _split(SceneReader(split, size, options)) for split, size in sizes.items() if size}

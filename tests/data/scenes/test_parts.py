@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.scenes.draws import Draws
-from benchmark.data.scenes.kinds import MAX_KINDS, kinds
+from benchmark.data.scenes.kinds import MAX_KINDS, Family, kinds
 from benchmark.data.scenes.shapes import EXTENT, SHAPES
 from benchmark.data.scenes.textures import LATTICE, TEXTURES, grid_noise, smooth_noise
 
@@ -45,7 +45,7 @@ def test_noise_on_a_grid_is_noise_at_its_points() -> None:
     x, y = np.linspace(-3, 40, 50, dtype=np.float32), np.linspace(0, 20, 30, dtype=np.float32)
     everywhere = smooth_noise(*np.meshgrid(x, y), lattice)
     np.testing.assert_allclose(grid_noise(x, y, lattice), everywhere, atol=1e-6)
-    assert smooth_noise(np.float32([[3]]), np.float32([[5]]), lattice)[0, 0] == lattice[5, 3]
+    assert smooth_noise(np.full((1, 1), 3, np.float32), np.full((1, 1), 5, np.float32), lattice)[0, 0] == lattice[5, 3]
 
 
 def test_draws_are_uniform_and_depend_on_the_entropy_alone() -> None:
@@ -70,7 +70,7 @@ def test_the_families_share_parts_but_no_kind() -> None:
 
 
 @pytest.mark.parametrize("family", ["a", "b"])
-def test_neither_shape_nor_texture_alone_tells_ten_kinds_apart(family: str) -> None:
-    ten = kinds(family, 10)  # type: ignore[arg-type]
+def test_neither_shape_nor_texture_alone_tells_ten_kinds_apart(family: Family) -> None:
+    ten = kinds(family, 10)
     assert len({kind.shape for kind in ten}) <= 5
     assert len({kind.texture for kind in ten}) <= 5

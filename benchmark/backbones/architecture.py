@@ -1,0 +1,111 @@
+"""An architecture by name: `NAME?key=value` of timm, `torchvision:NAME`, or `python:MODULE:FACTORY`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal
+
+import torch
+import torchvision
+from torch import nn
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.classifier import remove_classifier
+from benchmark.backbones.modules import ModuleBackbone
+from benchmark.backbones.options import Value, split_options, written
+from benchmark.backbones.python_factory import build_from_factory
+from benchmark.backbones.timm_models import TimmBackbone, build_timm, input_size
+from benchmark.backbones.torchvision_models import TorchvisionVit, build_torchvision
+
+Family = Literal["timm", "torchvision", "python"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What to build.
+
+    Attributes:
+        family: who builds it.
+        name: in that family.
+        options: keyword arguments.
+    """
+
+    family: Family
+    name: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    @staticmethod
+    def parse(text: str) -> Architecture:
+        """Reads `--arch`.
+
+        Raises:
+            BackboneError: options that are none.
+        """
+        name, options = split_options(text)
+        for family in ("torchvision", "python", "timm"):
+            if name.startswith(f"{family}:"):
+                return Architecture(family, name.removeprefix(f"{family}:"), options)
+        return Architecture("timm", name, options)
+
+    @property
+    def canonical(self) -> str:
+        """The architecture as results name it: no folder of this machine in it, options sorted."""
+        name = self.name
+        if self.family == "python":
+            place, _, factory = name.rpartition(":")
+            name = f"{PurePath(place).name if place.endswith('.py') else place}:{factory}"
+        prefix = "" if self.family == "timm" else f"{self.family}:"
+        return f"{prefix}{name}{written(dict(self.options))}"
+
+    @property
+    def identity(self) -> str:
+        """What of it is hashed: without the tag of timm's published weights."""
+        if self.family != "timm":
+            return self.canonical
+        return self.name.partition(".")[0] + written(dict(self.options))
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The network with its classifier and fresh weights, which depend on the seed alone.
+
+        Raises:
+            BackboneError: an unknown name or argument, or a factory that fails.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.family == "timm":
+                return build_timm(self.name, self.options)
+            if self.family == "torchvision":
+                return build_torchvision(self.name, self.options)
+            return build_from_factory(self.name, self.options).float()
+
+    def size_of(self, module: nn.Module) -> tuple[int, int]:
+        """(h, w) of the images that the network was built for; 224 where nothing says it."""
+        if self.family == "torchvision":
+            if isinstance(module, torchvision.models.VisionTransformer):
+                return module.image_size, module.image_size
+            crop = torchvision.models.get_model_weights(self.name).DEFAULT.transforms().crop_size[0]
+            return crop, crop
+        return input_size(module, self.options)
+
+
+def wrap(module: nn.Module, paths: tuple[str, ...], **facts: Any) -> Backbone:
+    """The backbone of a network whose classifier, at `paths`, is not needed any more.
+
+    Args:
+        module: the network; its classifier is replaced by an identity, if it is still there.
+        paths: from `find_classifier`.
+        facts: as `Backbone` takes them.
+
+    Raises:
+        BackboneError: the network does not take such images, or gives nothing usable.
+    """
+    remove_classifier(module, paths)
+    if len(paths) > 1:  # several classifiers are averaged, or look at different features: no one linear head
+        facts["head"] = None
+    if all(callable(getattr(module, name, None)) for name in ("forward_features", "forward_head")):
+        return TimmBackbone(module, **facts)
+    if isinstance(module, torchvision.models.VisionTransformer):
+        return TorchvisionVit(module, **facts)
+    return ModuleBackbone(module, classifier=paths[0] if paths else None, **facts)

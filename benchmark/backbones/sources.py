@@ -1,0 +1,291 @@
+"""Where backbones come from: a SPEC of the command line in, a `Backbone` out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from torch import Tensor, nn
+
+from benchmark.backbones.architecture import Architecture, wrap
+from benchmark.backbones.backbone import Backbone, Origin
+from benchmark.backbones.classifier import find_classifier, remove_classifier, take_head
+from benchmark.backbones.execution import Execution, plan_execution
+from benchmark.backbones.hub import fetching
+from benchmark.backbones.options import split_options
+from benchmark.backbones.preprocessing import ASSUMED, Preprocessing
+from benchmark.backbones.timm_models import build_timm
+from benchmark.backbones.timm_models import card_preprocessing as timm_card
+from benchmark.backbones.torchvision_models import load_torchvision
+from benchmark.checkpoints.account import Account, account
+from benchmark.checkpoints.architecture import hint
+from benchmark.checkpoints.archive import Archive, open_archive
+from benchmark.checkpoints.encoder import Encoder, find_encoder
+from benchmark.checkpoints.layouts import get
+from benchmark.errors import BackboneError, nearest
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network with its weights, before it is wrapped.
+
+    Attributes:
+        module: the network.
+        paths: its classifier's place.
+        arch: what it is.
+        preprocessing: its own, before the user's settings.
+        origin: where the weights came from.
+        head: weight and bias of the classifier, where there is one linear layer.
+    """
+
+    module: nn.Module
+    paths: tuple[str, ...]
+    arch: Architecture
+    preprocessing: Preprocessing
+    origin: Origin
+    head: tuple[Tensor, Tensor | None] | None
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A weights file held against an architecture, see `match_file`."""
+
+    archive: Archive
+    encoder: Encoder
+    account: Account
+    module: nn.Module
+    paths: tuple[str, ...]
+
+
+def open_backbone(
+    spec: str,
+    *,
+    arch: str | None = None,
+    layout: str | None = None,
+    key: str | None = None,
+    preprocess: Sequence[str] = (),
+    execution: Execution | None = None,
+) -> Backbone:
+    """Opens a checkpoint as a backbone.
+
+    Args:
+        spec: a path to a weights file (with `arch`), `timm:NAME`, `hf:ORG/NAME`, `torchvision:NAME/WEIGHTS`,
+            `python:MODULE:FACTORY`, or `random:ARCH` (fresh weights; `seed=` among its options).
+        arch: the architecture of a weights file: a timm name with options, `torchvision:NAME`, `python:MODULE:FACTORY`.
+        layout: the layout of a weights file, where it is not recognised.
+        key: which encoder of a weights file, where there are several.
+        preprocess: `key=value` settings that replace the checkpoint's own.
+        execution: device and arithmetic; None for float32 on the CPU.
+
+    Raises:
+        BackboneError: a SPEC that names nothing, an architecture that cannot be built, settings that make no sense.
+        CheckpointError: a file that cannot be opened or accounted for.
+    """
+    kind, name = kind_of(spec)
+    if kind == "file":
+        if arch is None:
+            encoder = find_encoder(open_archive(Path(name)), layout=layout, key=key)
+            raise BackboneError(f"--arch for the file {Path(name).name}", "none", hint(encoder.state))
+        return read_file(Path(name), arch, layout, key, preprocess, execution)[0]
+    for option, value in (("--arch", arch), ("--layout", layout), ("--key", key)):
+        if value is not None:
+            raise BackboneError(f"{option} beside a weights file", f"{option} {value} beside {spec}", "leave it out")
+    return _wrapped(_OPENERS[kind](spec, name, preprocess), preprocess, execution)
+
+
+def _wrapped(opened: Opened, preprocess: Sequence[str], execution: Execution | None) -> Backbone:
+    return wrap(
+        opened.module,
+        opened.paths,
+        arch=opened.arch.canonical,
+        identity=opened.arch.identity,
+        preprocessing=opened.preprocessing.override(preprocess),
+        execution=execution or plan_execution("cpu"),
+        origin=opened.origin,
+        head=opened.head,
+    )
+
+
+def kind_of(spec: str) -> tuple[str, str]:
+    """(kind, the rest) of a SPEC; `file` for a path.
+
+    Raises:
+        BackboneError: neither a file nor a kind that is known.
+    """
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in _OPENERS:
+        if not rest:
+            raise BackboneError(f"a name after {kind}:", repr(spec), "see `list sources` and `list models`")
+        return kind, rest
+    if colon and kind.isidentifier() and len(kind) > 1 and not Path(spec).exists():
+        raise BackboneError(
+            "a weights file or " + ", ".join(f"{known}:" for known in _OPENERS), repr(spec), nearest(kind, _OPENERS)
+        )
+    return "file", spec
+
+
+def match_file(path: Path, arch: Architecture, layout: str | None, key: str | None) -> Matched:
+    """Accounts for every tensor of a weights file against an architecture; loads nothing yet.
+
+    The classifier of the network is taken off, whether or not the file has one.
+
+    Raises:
+        CheckpointError: a file that cannot be opened, several encoders without a choice, a tensor without a reason.
+        BackboneError: an architecture that cannot be built.
+    """
+    archive = open_archive(path)
+    module = arch.build()
+    paths = find_classifier(module)
+    names = frozenset(module.state_dict(keep_vars=True))
+    encoder = find_encoder(archive, layout=layout, key=key, expected=names)
+    remove_classifier(module, paths)
+    matched = account(encoder, module.state_dict(), head_names=paths, arch=arch.canonical)
+    return Matched(archive, encoder, matched, module, paths)
+
+
+def file_preprocessing(encoder: Encoder, size: tuple[int, int]) -> Preprocessing:
+    """The preprocessing of a file: what its layout states, else ImageNet's statistics, said to be assumed.
+
+    The statistics on the card of an architecture of timm belong to timm's weights, not to this file.
+    """
+    base = Preprocessing(size=size, source=ASSUMED)
+    stated = {} if encoder.layout == "generic" else dict(get(encoder.layout).preprocessing)
+    if not stated:
+        return base
+    settings = [f"{name}={_text(value)}" for name, value in stated.items()]
+    return base.override(settings).model_copy(
+        update={"source": f"layout {encoder.layout}: {', '.join(sorted(stated))}"}
+    )
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def read_file(
+    path: Path,
+    arch: str,
+    layout: str | None = None,
+    key: str | None = None,
+    preprocess: Sequence[str] = (),
+    execution: Execution | None = None,
+) -> tuple[Backbone, Matched]:
+    """The backbone of a weights file, and the account of how it came to be; see `open_backbone`."""
+    what = Architecture.parse(arch)
+    found = match_file(path, what, layout, key)
+    found.module.load_state_dict(found.account.tensors, strict=True)
+    head = found.account.head
+    origin = Origin(
+        spec=path.name,
+        file=path.name,
+        sha256=found.archive.sha256,
+        layout=found.encoder.layout,
+        key=found.encoder.key or None,
+        dropped={drop.key: drop.reason for drop in found.account.dropped},
+        notices=() if found.encoder.layout == "generic" else get(found.encoder.layout).quirks,
+    )
+    opened = Opened(
+        found.module,
+        found.paths,
+        what,
+        file_preprocessing(found.encoder, what.size_of(found.module)),
+        origin,
+        None if head is None else (head.weight.float(), None if head.bias is None else head.bias.float()),
+    )
+    return _wrapped(opened, preprocess, execution), found
+
+
+def _from_module(module: nn.Module, arch: Architecture, preprocessing: Preprocessing, spec: str) -> Opened:
+    paths = find_classifier(module)
+    return Opened(module, paths, arch, preprocessing, Origin(spec), take_head(module, paths))
+
+
+def _open_timm(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
+    arch = Architecture("timm", *split_options(name))
+    module = build_timm(arch.name, arch.options, pretrained=True)
+    return _from_module(module, arch, timm_card(module, arch.name, arch.options, _sets_mode(preprocess)), spec)
+
+
+def _open_torchvision(spec: str, name: str, _: Sequence[str]) -> Opened:
+    plain, options = split_options(name)
+    model, slash, weights = plain.partition("/")
+    if not slash:
+        raise BackboneError(
+            "torchvision:NAME/WEIGHTS", repr(spec), f"write torchvision:{model}/DEFAULT, or random:{spec}"
+        )
+    module, preprocessing, full = load_torchvision(model, weights, options)
+    return _from_module(module, Architecture("torchvision", model, options), preprocessing, f"torchvision:{full}")
+
+
+def _open_hub(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
+    """A repository of the Hugging Face hub that holds a timm model (from the local cache when offline)."""
+    with fetching(f"config.json of {name}"):
+        try:
+            config = json.loads(Path(hf_hub_download(name, "config.json")).read_text(encoding="utf-8"))
+        except (HFValidationError, json.JSONDecodeError) as error:
+            raise BackboneError("hf:ORG/NAME of a model", f"{spec}: {error}", "check the name") from error
+    if "architecture" not in config:
+        found = f"a transformers model ({config['model_type']})" if "model_type" in config else "no architecture in it"
+        raise BackboneError(
+            f"a timm model in {spec}", found, "give its weights file and --arch with the timm name of the same network"
+        )
+    module = build_timm(f"hf-hub:{name}", {}, pretrained=True)
+    arch = Architecture("timm", config["architecture"], config.get("model_args") or {})
+    return _from_module(module, arch, timm_card(module, name, arch.options, _sets_mode(preprocess)), spec)
+
+
+def _open_clip(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
+    raise BackboneError(
+        "a kind of checkpoint that is read here",
+        f"{spec}, which needs the package open_clip",
+        "most open_clip towers are timm models: try timm:vit_base_patch16_clip_224.laion2b, or see `list models`",
+    )
+
+
+def _open_python(spec: str, name: str, _: Sequence[str]) -> Opened:
+    arch = Architecture("python", *split_options(name))
+    module = arch.build()
+    return _from_module(module, arch, Preprocessing(size=arch.size_of(module)), arch.canonical)
+
+
+def _open_random(spec: str, name: str, _: Sequence[str]) -> Opened:
+    """Fresh weights: no classifier is kept, since it has learned nothing."""
+    written = Architecture.parse(name)
+    options = dict(written.options)
+    seed = options.pop("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise BackboneError("a seed of 0 or more", f"seed={seed}", "write random:ARCH?seed=1")
+    arch = Architecture(written.family, written.name, options)
+    module = arch.build(seed)
+    source = "assumed: ImageNet statistics for random weights"
+    preprocessing = Preprocessing(size=arch.size_of(module), source=source)
+    return Opened(module, find_classifier(module), arch, preprocessing, Origin(spec), None)
+
+
+def _sets_mode(preprocess: Sequence[str]) -> bool:
+    return any(setting.partition("=")[0].strip() == "mode" for setting in preprocess)
+
+
+_OPENERS: dict[str, Callable[[str, str, Sequence[str]], Opened]] = {
+    "timm": _open_timm,
+    "hf": _open_hub,
+    "openclip": _open_clip,
+    "torchvision": _open_torchvision,
+    "python": _open_python,
+    "random": _open_random,
+}
+
+SPEC_KINDS: tuple[tuple[str, str], ...] = (
+    ("PATH", "a weights file (torch, safetensors, npz), with --arch"),
+    ("timm:NAME", "timm's pretrained weights, from the hub or its local cache"),
+    ("hf:ORG/NAME", "a timm model on the Hugging Face hub"),
+    ("torchvision:NAME/WEIGHTS", "torchvision's pretrained weights"),
+    ("python:MODULE:FACTORY", "what a Python function returns; a path to a .py file works as MODULE"),
+    ("random:ARCH", "random weights of any architecture (?seed=1 for others): what learning nothing gives"),
+)
+"""How checkpoints are named, for `list models`."""

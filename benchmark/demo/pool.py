@@ -1,0 +1,74 @@
+"""The scenes that the demo's backbones learn from, drawn once and kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.dataset import ImageReader
+from benchmark.data.source import open_source
+
+# Family `b` in full. The evaluation shows kinds of family `a`: the same shapes and textures, but no pair of them that is
+# here, so what is scored is transfer. Another seed, so that not even a background is shared.
+CLASSES = 30
+WORLD = "scenes:?kinds=b&classes={classes}&train={images}&test={classes}&seed=20260"
+CHUNK = 100  # images per piece of work
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Training images.
+
+    Attributes:
+        images: (N, 3, H, W) uint8.
+        labels: (N,) int64, used by the supervised method alone.
+        classes: the number of kinds.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _draw(task: tuple[ImageReader, range]) -> np.ndarray:
+    reader, indices = task
+    return np.stack([np.asarray(reader.read(index)).transpose(2, 0, 1) for index in indices])
+
+
+def draw_pool(
+    images: int, classes: int = CLASSES, workers: int = 2, advance: Callable[[int], object] = lambda count: None
+) -> Pool:
+    """Draws the training scenes (64 x 64).
+
+    Args:
+        images: how many.
+        classes: number of kinds of family `b`.
+        workers: processes; 1 draws in this one.
+        advance: called with the number of images drawn since the last call.
+    """
+    split = open_source("pool", WORLD.format(classes=classes, images=images)).splits["train"]
+    tasks = [(split.reader, range(start, min(start + CHUNK, images))) for start in range(0, images, CHUNK)]
+
+    def gather(chunks: Iterable[np.ndarray]) -> Tensor:
+        drawn = []
+        for chunk in chunks:
+            drawn.append(chunk)
+            advance(len(chunk))
+        return torch.from_numpy(np.concatenate(drawn))
+
+    if workers <= 1:
+        pixels = gather(map(_draw, tasks))
+    else:
+        # Spawned, not forked: a forked child may inherit a lock that a thread of torch held.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+            pixels = gather(executor.map(_draw, tasks))
+    return Pool(pixels, torch.from_numpy(np.asarray(split.targets, dtype=np.int64)), classes)
