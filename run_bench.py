@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from json import dumps
 from pathlib import Path
@@ -38,12 +39,11 @@ def demo(*, out: Path = Path("runs/demo"), cache: Path | None = None, device: st
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
     from benchmark.demo import demo_request
-
     from leaderboard.reading import reading
     from leaderboard.tables import read_entries
 
     code = _run(demo_request(out, cache, device), dry_run=False)
-    Console().print(reading(read_entries([out])))
+    _console().print(reading(read_entries([out])))
     return code
 
 
@@ -153,7 +153,7 @@ def inspect(
     if json:
         print(dumps(report, indent=1, ensure_ascii=False))
     else:
-        Console().print(render(report))
+        _console().print(render(report))
     return 0
 
 
@@ -181,7 +181,7 @@ def table(
         raise RequestError("at least one output folder of a run", "none", "for example: table runs/a runs/b")
     entries = read_entries(folders)
     if format == "terminal" and output is None:
-        Console().print(render(entries))
+        _console().print(render(entries))
         return 0
     content = encode(wide_table(entries) if wide else long_table(entries), format)
     if output is None:
@@ -204,7 +204,7 @@ def verify(folder: Path) -> int:
     from leaderboard.verify import render, verify_folder
 
     verdicts = list(verify_folder(folder))
-    Console().print(render(verdicts))
+    _console().print(render(verdicts))
     return 1 if any(verdict.problems for verdict in verdicts) else 0
 
 
@@ -217,7 +217,7 @@ def list_(what: Literal["tasks", "suites", "protocols", "layouts", "sources", "m
     """
     from benchmark.runner.catalogue import render
 
-    Console().print(render(what))
+    _console().print(render(what))
     return 0
 
 
@@ -226,7 +226,7 @@ def doctor() -> int:
     """What is installed, what is missing, and what each missing part costs."""
     from benchmark.runner.doctor import render
 
-    Console().print(render())
+    _console().print(render())
     return 0
 
 
@@ -247,9 +247,14 @@ def _run(request: RunRequest, dry_run: bool) -> int:
     if dry_run:
         return 0
     summary = run_plan(plan, shelf, reporter)
-    Console().print(render(read_entries([request.out])))
+    _console().print(render(read_entries([request.out])))
     reporter.summary(summary, request)
     return 1 if summary.failed or summary.stored_failed else 0
+
+
+def _console() -> Console:
+    """Standard output; wide where no terminal limits it, so that tables in files and pipes are whole."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
 
 
 def _complain(message: str, debug: bool) -> None:

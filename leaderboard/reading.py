@@ -23,7 +23,9 @@ def reading(entries: Sequence[Entry]) -> Text:
         clear += clear_winner(column) is not None
     leader = max(leads, key=lambda model: leads[model])
     together = [column for column in columns if all(model in column.cells for model in _models(columns))]
-    average = {model: fmean(_score(column, model) for column in together) for model in _models(columns)} if together else {}
+    average = (
+        {model: fmean(_score(column, model) for column in together) for model in _models(columns)} if together else {}
+    )
     text = f"{leader} leads {leads[leader]} of {len(columns)} columns, {clear} of them with a clear winner"
     rest = sorted((model for model in average if model != leader), key=lambda model: average[model], reverse=True)
     if rest:

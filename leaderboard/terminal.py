@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -28,41 +29,51 @@ def _failure(entry: Entry) -> Text:
 
 
 def _one_model(model: str, entries: Sequence[Entry]) -> RenderableType:
-    table = Table(title=escape(model), title_justify="left")
-    for name in ("dataset", "task", "protocol", "metric"):
-        table.add_column(name)
-    for name in ("value", "95% interval", "± draws", "n"):
-        table.add_column(name, justify="right")
-    table.add_column("selection")
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        if entry.result.status == "done":
+            groups.setdefault((entry.result.data.name, entry.result.data.reported_split), []).append(entry)
+    return Group(*(_one_dataset(f"{model} on {data}, split {split}", group) for (data, split), group in groups.items()))
+
+
+def _one_dataset(title: str, entries: Sequence[Entry]) -> Table:
+    table = Table(
+        title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
+    drawn = any(metric.spread is not None for entry in entries for metric in entry.result.metrics)
+    table.add_column("protocol", overflow="fold")
+    table.add_column("metric", no_wrap=True)
+    for name in ("value", "95% interval", *(["±draws"] if drawn else []), "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("selection", overflow="fold")
+    several = len({entry.result.seed for entry in entries}) > 1
     for entry in entries:
         result = entry.result
-        for metric in result.metrics:
-            style = "bold" if metric.name == result.headline else "dim"
-            mark = " (paper)" if result.protocol.paper else ""
-            seed = f" s{result.seed}" if len({e.result.seed for e in entries}) > 1 else ""
+        label = result.protocol.name + (" (paper)" if result.protocol.paper else "")
+        label += f" seed {result.seed}" if several else ""
+        for place, metric in enumerate(result.metrics):
             table.add_row(
-                escape(result.data.name),
-                result.task,
-                result.protocol.name + mark + seed,
+                Text(label if place == 0 else ""),
                 metric.name + ("" if metric.higher_is_better else " ↓"),
                 f"{metric.value:.2f}",
                 escape(f"[{metric.ci_low:.2f}, {metric.ci_high:.2f}]"),
-                "" if metric.spread is None else f"{metric.spread:.2f}",
+                *(["" if metric.spread is None else f"{metric.spread:.2f}"] if drawn else []),
                 f"{metric.n:,}",
-                result.selection.how,
-                style=style,
+                result.selection.how if place == 0 else "",
+                style="bold" if metric.name == result.headline else "",
+                end_section=place == len(result.metrics) - 1,
             )
     return table
 
 
 def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> RenderableType:
     columns = wide_columns(entries)
-    table = Table()
-    table.add_column("model")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
     winners = {}
     for column in columns:
         arrow = " ↓" if column.higher_is_better is False else ""
-        table.add_column(escape(column.label.replace("/", "\n", 1)) + arrow, justify="right")
+        table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
         winners[column.label] = clear_winner(column)
     for model in models:
         cells = [_cell(column, model, winners[column.label] == model) for column in columns]

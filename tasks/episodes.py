@@ -107,6 +107,9 @@ def _nearest(prototypes: Tensor, query: Tensor, similarity: Similarity) -> Tenso
     """(B, W, D) prototypes and (B, W Q, D) queries to (B, W Q) slots, the first among equals."""
     if similarity == "cosine":
         return (normalize(query, dim=-1) @ normalize(prototypes, dim=-1).transpose(1, 2)).argmax(dim=-1)
-    # Differences rather than |q|^2 - 2 q.p + |p|^2, which loses its digits where features share a large mean.
-    distance = torch.cdist(query, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
+    # |q - p|^2 less |q|^2, which is the same for every prototype. Both are taken from the episode's own centre first:
+    # with a large mean in common, the products would leave no digits for the difference.
+    centre = prototypes.mean(dim=1, keepdim=True)
+    prototypes, query = prototypes - centre, query - centre
+    distance = prototypes.square().sum(dim=-1)[:, None, :] - 2 * query @ prototypes.transpose(1, 2)
     return distance.argmin(dim=-1)

@@ -92,7 +92,7 @@ def test_the_published_training_checkpoint_is_refused_without_a_factory(
     assert not (tmp_path / "out").exists()
 
 
-FACTORY = '''
+FACTORY = """
 from torch import nn
 
 def block(a, b, stride):
@@ -117,7 +117,7 @@ class Net(nn.Module):
 
 def mobilenet():
     return Net()
-'''
+"""
 
 
 def test_the_published_training_checkpoint_loads_with_a_factory(

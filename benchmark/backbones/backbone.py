@@ -8,7 +8,7 @@ Representations, (B, D) each, by name:
 * `cls+avg`: both, in this order (DINO's linear evaluation of ViT-B).
 * `last4`: the class tokens of the last four blocks, each through the final norm, first to last (DINO's of ViT-S).
 * `gap`: the global average pool of the last map of a convolutional network (any encoder whose final map is NCHW),
-  through the norm that stands between pooling and classifier where there is one (ConvNeXt). Such networks have no `avg`.
+  through the norm that stands between pooling and classifier (ConvNeXt) if there is one. Such networks have no `avg`.
 * `pre_logits`: what enters the classifier, where it is none of the above: attention pooling (SigLIP), or learned
   layers between pooling and classifier (MobileNetV3, VGG).
 * `patch`: the map of the last layer, see `Features.grid`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmark.backbones.timm_models import close
 from benchmark.errors import BackboneError
 
 _INPUT = "(what enters the classifier)"
+_GLOBAL = re.compile("adaptive|avg|global|gem", re.IGNORECASE)  # classes of modules that pool a map to one vector
 Seen = Callable[[str, Tensor], None]
 
 
@@ -121,17 +123,20 @@ class ModuleBackbone(Backbone):
         """A child of the module, or of a container of it; not the branch of a block (Inception's)."""
         parent, dot, _ = path.rpartition(".")
         container = isinstance(self.module.get_submodule(parent), nn.Sequential | nn.ModuleList)
-        return bool(path) and (not dot or ("." not in parent and container))
+        before_head = self._classifier is None or path.partition(".")[0] != self._classifier.partition(".")[0]
+        return bool(path) and before_head and (not dot or ("." not in parent and container))
 
     def _stages_of(self, order: list[tuple[str, Tensor]]) -> list[str]:
-        """The last module at each spatial size, in the order of execution, sizes shrinking."""
+        """The last module at each spatial size, in the order of execution, sizes shrinking, up to the global pooling."""
         paths = [path for path, _ in order]
         latest: dict[tuple[int, int], str] = {}
         for path, out in order:
-            if path != _INPUT and isinstance(out, Tensor) and out.ndim == 4 and paths.count(path) == 1:
-                height, width = self._map(path, {path: out}).shape[-2:]
-                if height * width > 1:
-                    latest[height, width] = path
+            if path == _INPUT or not isinstance(out, Tensor) or out.ndim != 4 or paths.count(path) > 1:
+                continue
+            size = tuple(self._map(path, {path: out}).shape[-2:])
+            if size == (1, 1) and _GLOBAL.search(type(self.module.get_submodule(path)).__name__):
+                break
+            latest[size[0], size[1]] = path
         stages: list[str] = []
         area = float("inf")
         for (height, width), path in sorted(latest.items(), key=lambda item: paths.index(item[1])):

@@ -17,7 +17,8 @@ from benchmark.data.source import open_source
 # Family `b` in full. The evaluation shows kinds of family `a`: the same shapes and textures, but no pair of them that is
 # here, so what is scored is transfer. Another seed, so that not even a background is shared.
 CLASSES = 30
-WORLD = "scenes:?kinds=b&classes={classes}&train={images}&test={classes}&seed=20260"
+WORLD = "scenes:?kinds=b&classes={classes}&train={images}&test={classes}&seed=20260&difficulty={difficulty}"
+DIFFICULTIES = (0.1, 0.3, 0.5)  # a third each: within minutes, labels of hard scenes alone teach a small network nothing
 CHUNK = 100  # images per piece of work
 
 
@@ -47,28 +48,32 @@ def _draw(task: tuple[ImageReader, range]) -> np.ndarray:
 def draw_pool(
     images: int, classes: int = CLASSES, workers: int = 2, advance: Callable[[int], object] = lambda count: None
 ) -> Pool:
-    """Draws the training scenes (64 x 64).
+    """Draws the training scenes (64 x 64), a third of each of `DIFFICULTIES`.
 
     Args:
-        images: how many.
+        images: how many, rounded down to a multiple of three.
         classes: number of kinds of family `b`.
         workers: processes; 1 draws in this one.
         advance: called with the number of images drawn since the last call.
     """
-    split = open_source("pool", WORLD.format(classes=classes, images=images)).splits["train"]
-    tasks = [(split.reader, range(start, min(start + CHUNK, images))) for start in range(0, images, CHUNK)]
-
-    def gather(chunks: Iterable[np.ndarray]) -> Tensor:
-        drawn = []
-        for chunk in chunks:
-            drawn.append(chunk)
-            advance(len(chunk))
-        return torch.from_numpy(np.concatenate(drawn))
-
+    each = images // len(DIFFICULTIES)
+    worlds = [WORLD.format(classes=classes, images=each, difficulty=difficulty) for difficulty in DIFFICULTIES]
+    splits = [open_source("pool", world).splits["train"] for world in worlds]
+    tasks = [
+        (split.reader, range(start, min(start + CHUNK, each))) for split in splits for start in range(0, each, CHUNK)
+    ]
     if workers <= 1:
-        pixels = gather(map(_draw, tasks))
+        pixels = _gather(map(_draw, tasks), advance)
     else:
         # Spawned, not forked: a forked child may inherit a lock that a thread of torch held.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-            pixels = gather(executor.map(_draw, tasks))
-    return Pool(pixels, torch.from_numpy(np.asarray(split.targets, dtype=np.int64)), classes)
+            pixels = _gather(executor.map(_draw, tasks), advance)
+    return Pool(pixels, torch.from_numpy(np.concatenate([split.targets for split in splits])), classes)
+
+
+def _gather(chunks: Iterable[np.ndarray], advance: Callable[[int], object]) -> Tensor:
+    drawn = []
+    for chunk in chunks:
+        drawn.append(chunk)
+        advance(len(chunk))
+    return torch.from_numpy(np.concatenate(drawn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ class Reporter:
     """Writes to a rich console (stderr by default, so that tables can be piped)."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, width=None if sys.stderr.isatty() else 140)
         self.quiet = quiet
 
     def say(self, text: str) -> None:
@@ -85,7 +86,9 @@ class Reporter:
         images = sum(each.images for each in plan.passes)
         if images:
             about = f", about {duration(plan.seconds)}" if plan.seconds else ""
-            self.say(f"to encode: {images:,} images{about}; the tasks come on top")
+            self.say(
+                f"to encode: {images:,} images{about} for the forward pass alone; decoding and the tasks come on top"
+            )
         elif plan.todo():
             self.say("to encode: nothing, all features are stored")
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from tasks.solvers.preconditioner import KroneckerPreconditioner
 
 _ARMIJO = 1e-4
-_ROUNDING = 1e-7  # objectives closer than this (relatively) are compared by slope instead: float32 products tell no more
+_ROUNDING = (
+    1e-7  # objectives closer than this (relatively) are compared by slope instead: float32 products tell no more
+)
 _REJECTIONS = 12  # steps in a row that do not lower the objective, before a problem is given up as stalled
 
 Evaluate = Callable[[Tensor], "tuple[Tensor, Tensor]"]
@@ -93,12 +95,15 @@ class Outcome:
     memory: Memory
 
 
-def _penalised(theta: Tensor, loss: Tensor, gradient: Tensor, lambdas: Tensor) -> tuple[Tensor, Tensor]:
-    weight = theta[:, :-1]
-    objective = loss + 0.5 * lambdas * weight.double().square().flatten(1).sum(1)
+def penalised(theta: Tensor, loss: Tensor, lambdas: Tensor) -> Tensor:
+    """Loss plus penalty (G,), of parameters (G, r + 1, K) whose last row is the bias."""
+    return loss + 0.5 * lambdas * theta[:, :-1].double().square().flatten(1).sum(1)
+
+
+def _full(theta: Tensor, gradient: Tensor, lambdas: Tensor) -> Tensor:
     full = gradient.clone()
-    full[:, :-1] += lambdas.to(theta.dtype)[:, None, None] * weight
-    return objective, full
+    full[:, :-1] += lambdas.to(theta.dtype)[:, None, None] * theta[:, :-1]
+    return full
 
 
 def minimise(
@@ -127,7 +132,7 @@ def minimise(
         max_iter: most passes per problem.
     """
     theta, loss, gradient = start
-    objective, full = _penalised(theta, loss, gradient, lambdas)
+    objective, full = penalised(theta, loss, lambdas), _full(theta, gradient, lambdas)
     inherited, memory = memory, Memory(memory.pairs.maxlen or 1)
     memory.pairs.extend(inherited.pairs)
     total = len(lambdas)
@@ -173,12 +178,14 @@ def minimise(
         step = length.to(theta.dtype)[:, None, None] * direction
         trial = theta + step
         trial_loss, trial_gradient = evaluate(trial)
-        trial_objective, trial_full = _penalised(trial, trial_loss, trial_gradient, lambdas)
+        trial_objective, trial_full = penalised(trial, trial_loss, lambdas), _full(trial, trial_gradient, lambdas)
         iteration += 1
         # A rejected trial still tells the curvature along its step, which is what shortens the next one.
         finite = torch.isfinite(trial_objective)
         change = trial_gradient - gradient
-        memory.push(torch.where(finite[:, None, None], trial - theta, 0.0), torch.where(finite[:, None, None], change, 0.0))
+        memory.push(
+            torch.where(finite[:, None, None], trial - theta, 0.0), torch.where(finite[:, None, None], change, 0.0)
+        )
         lower = trial_objective <= objective + _ARMIJO * length * slope
         level = (trial_objective - objective).abs() <= _ROUNDING * objective.abs()
         flatter = dot(trial_full, direction).double().abs() <= 0.9 * slope.abs()

@@ -14,6 +14,8 @@ somewhere short of this optimum.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from benchmark.errors import DataError
 from tasks.solvers.design import Design, full_precision
-from tasks.solvers.lbfgs import Memory, minimise
+from tasks.solvers.lbfgs import Memory, minimise, penalised
 from tasks.solvers.objective import Kind, Objective
 from tasks.solvers.preconditioner import KroneckerPreconditioner
 
@@ -31,6 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 _MEMORY = 20  # pairs; the memory is carried along the path, so that more are of use than within one solve
 _WIDTH = {"cpu": 32, "cuda": 1024}  # columns of a matrix product below which one lambda alone wastes the device
+_SEPARABLE = 0.6  # d log(objective) / d log(lambda) from which on the classes are taken to be separable
 _SCAN = 1e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
 _NEAR = 2.0  # points below the best score within which penalties are solved to the caller's tolerance
 _FAR = 3.0  # points below the best score from which on weaker penalties are not looked at
@@ -106,7 +109,7 @@ def fit_path(
     X_val: Tensor | None = None,  # noqa: N803
     y_val: Tensor | None = None,
     score: Score | None = None,
-    tol: float = 2e-5,
+    tol: float = 3e-5,
     max_iter: int = 1000,
     sample_weight: Tensor | None = None,
     prune: bool = True,
@@ -230,6 +233,7 @@ class _Walk:
         self.theta[0, -1] = _prior(objective)
         self.loss, self.gradient = objective.evaluate(self.theta)
         self.memory = Memory(_MEMORY)
+        self.trail: deque[tuple[float, float, Tensor]] = deque(maxlen=2)
         total, dim = len(penalties), design.features.shape[1]
         nan = torch.full((total,), torch.nan, dtype=torch.float64)
         self.path = Path(
@@ -242,12 +246,36 @@ class _Walk:
         )  # fmt: skip
 
     def jump(self, theta: Tensor) -> None:
-        """Moves to the last of parameters (G, r + 1, K), learning the curvature on the way."""
+        """Moves to parameters (G, r + 1, K), learning the curvature on the way."""
         if self.objective.kind == "softmax":
             theta = theta - theta.mean(-1, keepdim=True)
         loss, gradient = self.objective.evaluate(theta)
         self.memory.push(theta - self.theta, gradient - self.gradient)
         self.theta, self.loss, self.gradient = theta, loss, gradient
+
+    def predict(self, at: list[int]) -> None:
+        """Moves to where the last two solutions point, if that is lower, for penalties with indices `at`.
+
+        Weights that separate the classes grow without end as the penalty vanishes, in proportion to -log(lambda), while the
+        objective falls almost as lambda does. There a straight line through the last two solutions, in log(lambda), is the
+        start that a step from a neighbour cannot be; where the objective falls more slowly the neighbour's step is better.
+        """
+        if len(self.trail) < 2:
+            return
+        (log_before, objective_before, theta_before), (log_last, objective_last, theta_last) = self.trail
+        run = log_before - log_last
+        if math.log(objective_before / objective_last) < _SEPARABLE * run:
+            return
+        lambdas = self.path.lambdas[at].to(self.theta.device)
+        reach = ((log_last - lambdas.log()) / run).to(theta_last.dtype)[:, None, None]
+        stay = (self.theta, self.loss, self.gradient)
+        self.jump(theta_last + reach * (theta_last - theta_before))
+        self.path.iterations[at] += 1
+        lower = penalised(self.theta, self.loss, lambdas) < penalised(stay[0], stay[1], lambdas)
+        where = lower[:, None, None]
+        self.theta = torch.where(where, self.theta, stay[0])
+        self.loss = torch.where(lower, self.loss, stay[1])
+        self.gradient = torch.where(where, self.gradient, stay[2])
 
     def start_from(self, path: Path) -> None:
         """Starts at the classifier of `path` whose penalty is nearest to the strongest one here."""
@@ -268,6 +296,7 @@ class _Walk:
         outcome = minimise(self.objective.evaluate, start, lambdas, inverse, self.memory, tol, self.max_iter)
         self.theta, self.loss, self.gradient = outcome.theta[-1:], outcome.loss[-1:], outcome.gradient[-1:]
         self.memory = outcome.memory
+        self.trail.append((math.log(path.lambdas[at[-1]]), float(outcome.objective[-1]), self.theta))
         path.weights[at], path.biases[at] = design.to_features(outcome.theta)
         path.objective[at] = outcome.objective.cpu()
         path.gap[at] = (outcome.gap / outcome.objective).cpu()
@@ -284,6 +313,7 @@ class _Walk:
         rough = prune and self.held_out is not None and tol < _SCAN
         for begin in range(0, len(order), self.group):
             at = order[begin : begin + self.group]
+            self.predict(at)
             self.solve(at, _SCAN if rough else tol)
             path.stopped[at] = rough
             progress(begin + len(at), len(order), f"lambda {float(path.lambdas[at[-1]]):.1e}")

@@ -92,7 +92,9 @@ def test_it_is_refused_in_one_line_and_nothing_is_written(
     assert not out.exists() and not cli.cache.exists()
 
 
-@pytest.mark.parametrize("arguments", [["table"], ["table", "nowhere"], ["verify", "nowhere"], ["rn"], ["list", "taks"]])
+@pytest.mark.parametrize(
+    "arguments", [["table"], ["table", "nowhere"], ["verify", "nowhere"], ["rn"], ["list", "taks"]]
+)
 def test_other_commands_refuse_in_one_line_too(cli: CommandLine, arguments: list[str]) -> None:
     outcome = cli(*arguments)
     assert outcome.code == 2

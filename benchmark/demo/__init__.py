@@ -1,0 +1,26 @@
+"""The demo: four tiny backbones on generated scenes, from a file of weights to the table in a minute or two.
+
+`cards.yaml` and `weights/` are what ships · `train` makes the weights, from the ground up with `augment` (random views) ·
+`pool` (the training scenes) · `methods` (what each learns from) · `loop`. May import every other floor; none imports it,
+and opening the shipped files takes no path of its own: they go through the same door as anybody's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.runner.request import RunRequest, default_cache
+from benchmark.suites.cards import load_cards
+
+CARDS = Path(__file__).parent / "cards.yaml"
+
+
+def demo_request(out: Path, cache: Path | None, device: str) -> RunRequest:
+    """The frozen battery on `scenes:` for the shipped backbones.
+
+    Args:
+        out: where results go.
+        cache: where features are kept; None for the default.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+    return RunRequest(load_cards(CARDS), suite="frozen", out=out, cache=cache or default_cache(), device=device)
