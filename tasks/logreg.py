@@ -16,7 +16,9 @@ from tasks.solvers.logistic import Path, fit, fit_path
 from tasks.solvers.temperature import fit_temperature
 
 # Kornblith, Shlens & Le 2019 report the mean over classes on these; names are compared without case and punctuation.
-_PER_CLASS = frozenset({"aircraft", "fgvcaircraft", "caltech101", "pets", "oxfordpets", "oxfordiiitpet"})
+_PER_CLASS = frozenset(
+    {"aircraft", "fgvcaircraft", "caltech101", "pets", "oxfordpets", "oxfordiiitpet", "oxfordiiitpets"}
+)
 _PER_CLASS |= {"flowers", "flowers102", "oxfordflowers", "oxfordflowers102"}
 
 

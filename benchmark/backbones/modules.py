@@ -127,7 +127,7 @@ class ModuleBackbone(Backbone):
         return bool(path) and before_head and (not dot or ("." not in parent and container))
 
     def _stages_of(self, order: list[tuple[str, Tensor]]) -> list[str]:
-        """The last module at each spatial size, in the order of execution, sizes shrinking, up to the global pooling."""
+        """The last module at each spatial size, in the order of execution, sizes shrinking, up to global pooling."""
         paths = [path for path, _ in order]
         latest: dict[tuple[int, int], str] = {}
         for path, out in order:

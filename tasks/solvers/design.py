@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmark.errors import DataError
 
 _RANK = 1e-13  # smallest relative eigenvalue that counts as a direction of the rows, in float64
+_SAMPLE = 1 << 24  # numbers in the sample of rows
 _OFFSET = 16.0  # from this ratio of mean to standard deviation on, float32 products need centred rows
 
 
@@ -69,6 +70,7 @@ class Design:
         self.mean = mean64.to(self.dtype)
         self.centred = bool((mean64.abs() > _OFFSET * variance.sqrt()).any())
         self.rotated: Tensor | None = None
+        self._sample: tuple[Tensor, Tensor] | None = None
         self.basis: Tensor | None = None
         n, dim = features.shape
         if n <= dim:
@@ -104,6 +106,21 @@ class Design:
             return
         for start, stop, block in self.raw_blocks(rows):
             yield start, stop, (block - self.mean if self.centred else block)
+
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Evenly spaced rows in the eigenbasis (n, r), centred, and how many samples each stands for (n,).
+
+        They only steer the preconditioner: enough to average over, few enough to keep.
+        """
+        if self._sample is None:
+            stride = -(-len(self) * self.rank // _SAMPLE)
+            rows = self.rotated[::stride] if self.rotated is not None else self.features[::stride]
+            weight = torch.ones(len(rows), dtype=self.dtype, device=self.device)
+            weight = weight if self.weights is None else self.weights[::stride]
+            if self.basis is not None:
+                rows = (rows.to(self.device, self.dtype) - self.mean) @ self.basis
+            self._sample = rows, weight * (self.total / max(float(weight.sum()), 1e-300))
+        return self._sample
 
     def expand(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters (G, r + 1, K), bias last, to a matrix (F, G K) and an offset (G K,) for the rows of `blocks`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.solvers.preconditioner import KroneckerPreconditioner
+from tasks.solvers.preconditioner import EigenPreconditioner
 
 _ARMIJO = 1e-4
 _ROUNDING = (
@@ -110,7 +110,7 @@ def minimise(
     evaluate: Evaluate,
     start: tuple[Tensor, Tensor, Tensor],
     lambdas: Tensor,
-    inverse: KroneckerPreconditioner,
+    inverse: EigenPreconditioner,
     memory: Memory,
     tol: float,
     max_iter: int,

@@ -26,7 +26,7 @@ from benchmark.errors import DataError
 from tasks.solvers.design import Design, full_precision
 from tasks.solvers.lbfgs import Memory, minimise, penalised
 from tasks.solvers.objective import Kind, Objective
-from tasks.solvers.preconditioner import KroneckerPreconditioner
+from tasks.solvers.preconditioner import EigenPreconditioner
 
 Score = Callable[[Tensor, Tensor], float]
 Progress = Callable[[int, int, str], None]
@@ -290,7 +290,7 @@ class _Walk:
         """Solves the penalties with indices `at`, strongest first, from where the walk stands, and goes to the last."""
         path, design = self.path, self.objective.design
         lambdas = (path.lambdas[at] * self.factor).to(design.device)
-        inverse = KroneckerPreconditioner(self.objective, self.theta, lambdas.to(design.dtype))
+        inverse = EigenPreconditioner(self.objective, self.theta[-1:], lambdas.to(design.dtype))
         count = len(at)
         start = (self.theta.expand(count, -1, -1), self.loss.expand(count), self.gradient.expand(count, -1, -1))
         outcome = minimise(self.objective.evaluate, start, lambdas, inverse, self.memory, tol, self.max_iter)

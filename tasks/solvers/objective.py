@@ -15,7 +15,6 @@ from tasks.solvers.design import Design
 
 Kind = Literal["softmax", "sigmoid"]
 _BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}  # logits in flight: what a core's cache holds; what keeps a GPU busy
-_COUPLING_ROWS = 16384  # rows that the class coupling is estimated from: it only steers the preconditioner
 
 
 def softmax_loss_(logits: Tensor, targets: Tensor) -> Tensor:
@@ -83,32 +82,6 @@ class Objective:
             sums += flat.sum(0)
             product += rows.T @ flat
         return loss, self.design.collect(product.to(theta.dtype), sums.to(theta.dtype), groups)
-
-    def coupling(self, theta: Tensor) -> Tensor:
-        """How the Hessian ties classes together, averaged over (evenly spaced) samples.
-
-        (G, K, K), the mean of diag(p) - p p', for softmax; (G, K), the mean of p (1 - p), for sigmoid.
-        """
-        groups = theta.shape[0]
-        weight, offset = self.design.expand(theta)
-        stride = max(1, len(self.design) // _COUPLING_ROWS)
-        shape = (groups, self.classes, self.classes) if self.kind == "softmax" else (groups, self.classes)
-        result = torch.zeros(shape, dtype=torch.float64, device=theta.device)
-        mass = 0.0
-        for start, _, block in self.design.blocks(self._rows(groups) * stride):
-            rows = block[::stride]
-            scale = None if self.design.weights is None else self.design.weights[start : start + len(block) : stride]
-            mass += len(rows) if scale is None else float(scale.sum())
-            logits = torch.addmm(offset, rows, weight).view(len(rows), groups, self.classes).transpose(0, 1)
-            if self.kind == "softmax":
-                p = torch.softmax(logits, -1)
-                scaled = p if scale is None else p * scale[:, None]
-                result += torch.diag_embed(scaled.sum(1)) - scaled.transpose(1, 2) @ p
-            else:
-                p = torch.sigmoid(logits)
-                p = p * (1 - p)
-                result += (p if scale is None else p * scale[:, None]).sum(1)
-        return (result / max(mass, torch.finfo(torch.float64).tiny)).to(theta.dtype)
 
     def _rows(self, groups: int) -> int:
         return max(64, self.block // (groups * self.classes))

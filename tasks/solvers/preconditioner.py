@@ -1,10 +1,11 @@
-"""A Kronecker preconditioner for linear classifiers: exact at zero weights, close to the Hessian everywhere else.
+"""An eigenbasis preconditioner for linear classifiers: exact at zero weights, close to the Hessian everywhere else.
 
-The Hessian of the loss is the sum over samples of (diag(p) - p p') x (x x'). Replacing the average of the product by the
-product of the averages gives A x S, with A the (K, K) class coupling and S the scatter matrix of the features. In the
-eigenbases of A and S it is diagonal, and so is A x S + lambda I, for every lambda at the price of one: S is decomposed once
-for all of them. (Böhning's bound, Ann. Inst. Stat. Math. 44, 1992, is the same with A at its largest; the Kronecker form of
-the average is that of K-FAC, Martens and Grosse 2015.)
+The Hessian of the loss is the sum over samples of (diag(p) - p p') x (x x'). Were p independent of x it would be A x S, with A
+the (K, K) mean of the class coupling diag(p) - p p' and S the (D, D) scatter matrix of the features, and it would be diagonal
+in the eigenbases of A and S; so would be the Hessian plus lambda I, for every lambda at the price of one eigendecomposition
+of S. They are not independent, but that basis remains a good one: the preconditioner takes the Hessian's true diagonal in
+it, averaged over a sample of the rows. (The Kronecker form of the average is that of K-FAC, Martens and Grosse, ICML 2015;
+the diagonal in its eigenbasis is that of George et al., NeurIPS 2018.)
 """
 
 from __future__ import annotations
@@ -14,45 +15,56 @@ from torch import Tensor
 
 from tasks.solvers.objective import Objective
 
+_FLIGHT = 1 << 24  # numbers in flight over the sample's rows
 
-class KroneckerPreconditioner:
-    """(A x S + lambda P)^-1 with P = 1 on weights and 0 on the bias.
+
+class EigenPreconditioner:
+    """The inverse of (diagonal of the Hessian + lambda on weights, 0 on the bias), in the Kronecker eigenbasis.
 
     Args:
-        objective: the loss, for its rows' spectrum and its class coupling.
-        theta: (G, r + 1, K) where the coupling is taken, or (1, r + 1, K) for all.
+        objective: the loss, with its rows.
+        theta: (1, r + 1, K) where the curvature is taken.
         lambdas: (G,) penalties.
     """
 
     def __init__(self, objective: Objective, theta: Tensor, lambdas: Tensor) -> None:
-        design = objective.design
-        scale = torch.cat([design.spectrum, design.spectrum.new_tensor([design.total])])
-        penalty = torch.ones_like(scale)
-        penalty[-1] = 0.0
-        coupling = objective.coupling(theta)
+        rows, weight = objective.design.sample()
+        p = torch.addmm(theta[0, -1], rows, theta[0, :-1])
         self.vectors: Tensor | None = None
         if objective.kind == "softmax":
-            classes = objective.classes
+            p = torch.softmax(p, -1)
+            coupling = torch.diag(weight @ p) - (p * weight[:, None]).T @ p
             # Moving every class alike changes nothing: that direction has no curvature, and steps never take it.
-            lift = coupling.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] / classes
-            values, self.vectors = torch.linalg.eigh(coupling + lift)
+            lift = coupling.diagonal().mean() / len(coupling)
+            self.vectors = torch.linalg.eigh(coupling + lift)[1]
+            spread = p @ self.vectors.square() - (p @ self.vectors).square()
         else:
-            values = coupling
-        eps = torch.finfo(values.dtype).eps
-        values = values.clamp_min(eps * values.amax(-1, keepdim=True)).clamp_min(torch.finfo(values.dtype).tiny * 1e6)
-        curvature = scale[None, :, None] * values[:, None, :] + lambdas[:, None, None] * penalty[None, :, None]
-        self.inverse = curvature.reciprocal()
+            p = torch.sigmoid(p)
+            spread = p * (1 - p)
+        spread = spread.clamp_min_(0) * weight[:, None]
+        curvature = torch.cat([_squared_product(rows, spread), spread.sum(0)[None]])
+        eps = torch.finfo(curvature.dtype).eps
+        curvature = curvature.clamp_min(max(eps * float(curvature.max()), 1e6 * torch.finfo(curvature.dtype).tiny))
+        penalty = torch.ones_like(curvature)
+        penalty[-1] = 0.0
+        self.inverse = (curvature + lambdas[:, None, None] * penalty).reciprocal()
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """The preconditioned gradient, (G, r + 1, K) to (G, r + 1, K)."""
         if self.vectors is None:
             return gradient * self.inverse
-        rotated = (gradient @ self.vectors) * self.inverse
-        step = rotated @ self.vectors.transpose(-1, -2)
+        step = ((gradient @ self.vectors) * self.inverse) @ self.vectors.T
         return step - step.mean(-1, keepdim=True)
 
     def select(self, kept: Tensor) -> None:
         """Keeps the problems whose indices are in `kept`."""
         self.inverse = self.inverse[kept]
-        if self.vectors is not None and len(self.vectors) > 1:
-            self.vectors = self.vectors[kept]
+
+
+def _squared_product(rows: Tensor, spread: Tensor) -> Tensor:
+    """rows^2 (n, r) transposed times spread (n, K), without the squares of all rows at once."""
+    step = max(1, _FLIGHT // rows.shape[1])
+    total = torch.zeros(rows.shape[1], spread.shape[1], dtype=rows.dtype, device=rows.device)
+    for block, part in zip(rows.split(step), spread.split(step), strict=True):
+        total.addmm_(block.square().T, part)
+    return total

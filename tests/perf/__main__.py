@@ -15,7 +15,9 @@ import cyclopts
 from rich.console import Console
 from rich.table import Table
 
-_MODULES = ("tests.perf.logreg", "tests.perf.knn")  # each registers its benchmarks when imported
+_MODULES = tuple(
+    f"tests.perf.{name}" for name in ("logreg", "knn", "extraction", "battery", "memory")
+)  # each registers its benchmarks when imported
 
 app = cyclopts.App(name="python -m tests.perf", help="Side-by-side benchmarks.")
 

@@ -18,6 +18,7 @@ from tests.tasks.worlds import blobs, by_sample, inputs_of, shuffled, split_of, 
 
 SWEEP, DINOV2, TRANSFER = (Linear.protocols[f"logreg/{name}"] for name in ("sweep", "dinov2", "ssl-transfer"))
 RIDGE = Linear.protocols["ridge/big-vision"]
+SHORT = {"lambda_min": 1e-1, "lambda_max": 1e2, "lambdas": 4}  # without the penalties that a small world makes slow
 
 
 def figures(inputs: Inputs, protocol, seed: int = 0) -> dict:
@@ -47,7 +48,7 @@ def test_protocols_are_the_published_ones():
 def test_is_the_pipeline_in_scikit_learn(protocol):
     """The same split, the same choice among the penalties, the same refit, the same probabilities."""
     inputs = blobs(noise=2.0)
-    short = protocol.model_copy(update={"lambda_min": 1e-2, "lambda_max": 1e4, "lambdas": 7})
+    short = protocol.model_copy(update=SHORT)
     found = figures(inputs, short)
     train, test, y, truth = arrays(inputs)
     out = held_out(inputs.train, 0.1, 0)
@@ -57,7 +58,7 @@ def test_is_the_pipeline_in_scikit_learn(protocol):
         return [scaler.transform(x) for x in (fitted_on, *others)]
 
     fit_x, val_x = scaled(train[~out], train[out])
-    lambdas = np.logspace(-2, 4, 7)
+    lambdas = np.logspace(-1, 2, 4)
     candidates = [peer(lam).fit(fit_x, y[~out]) for lam in lambdas]
     scores = [100 * model.score(val_x, y[out]) for model in candidates]
     best = len(scores) - 1 - int(np.argmax(scores[::-1]))  # of equal scores, the strongest penalty
@@ -68,7 +69,9 @@ def test_is_the_pipeline_in_scikit_learn(protocol):
 
     all_x, test_x = scaled(train, test)
     probability = peer(lambdas[best]).fit(all_x, y).predict_proba(test_x)
-    assert by_sample(found["found"].table, "prediction").tolist() == probability.argmax(axis=1).tolist()
+    lead = np.diff(np.sort(probability, axis=1)[:, -2:], axis=1)[:, 0]
+    same = by_sample(found["found"].table, "prediction") == probability.argmax(axis=1)
+    assert same[lead > 1e-3].all() and (lead > 1e-3).mean() > 0.95
     assert found["nll"] == pytest.approx(log_loss(truth, probability), abs=2e-3)
     assert (found["found"].selection, found["found"].selection_n) == ("train-10%", out.sum())
 
@@ -85,7 +88,7 @@ def test_is_the_pipeline_in_scikit_learn(protocol):
 
 
 def test_figures_before_and_after_temperature_scaling():
-    found = figures(blobs(), SWEEP)
+    found = figures(blobs(noise=3.0), SWEEP)
     assert set(found) == {"top1", "top5", "mean_per_class", "ece", "nll", "ece@ts", "nll@ts", "found"}
     assert found["found"].details["converged"]
     assert len(found["found"].details["curve"]) == 45
@@ -96,13 +99,14 @@ def test_ssl_transfer_takes_the_datasets_own_val_split_and_refits_on_both():
     val = blobs(seed=0, test=12).test
     val = split_of(val.features.numpy(), val.targets.numpy(), "val")
     with_val = Inputs(**{**vars(inputs), "val": val})
-    found = Linear().predict(with_val, TRANSFER, 0)
+    transfer, sweep = (protocol.model_copy(update=SHORT) for protocol in (TRANSFER, SWEEP))
+    found = Linear().predict(with_val, transfer, 0)
     assert (found.selection, found.selection_n) == ("val", 72)
     assert (found.details["n_fit"], found.details["n_refit"]) == (240, 312)
-    without = Linear().predict(inputs, TRANSFER, 0)
+    without = Linear().predict(inputs, transfer, 0)
     assert (without.selection, without.selection_n, without.details["n_refit"]) == ("train-20%", 48, 240)
-    sweep = Linear().predict(with_val, SWEEP, 0)
-    assert (sweep.selection, sweep.details["n_refit"]) == ("train-10%", 240)
+    swept = Linear().predict(with_val, sweep, 0)
+    assert (swept.selection, swept.details["n_refit"]) == ("train-10%", 240)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_ssl_transfer_quotes_and_selects_by_the_metric_of_the_dataset(dataset, m
     assert Linear().headline_of(TRANSFER, dataset, multilabel) == headline
     assert Linear().headline_of(SWEEP, dataset, multilabel) == ("mAP" if multilabel else "top1")
     inputs = tagged(dataset=dataset) if multilabel else blobs(dataset=dataset)
-    short = TRANSFER.model_copy(update={"lambdas": 4})
+    short = TRANSFER.model_copy(update=SHORT)
     found = figures(inputs, short)
     assert headline in found
     assert found["found"].details["criterion"] == headline
@@ -129,7 +133,7 @@ def test_ssl_transfer_quotes_and_selects_by_the_metric_of_the_dataset(dataset, m
 
 def test_several_labels_are_one_against_the_rest():
     inputs = tagged()
-    short = SWEEP.model_copy(update={"lambda_min": 0.1, "lambda_max": 1e3, "lambdas": 5})
+    short = SWEEP.model_copy(update=SHORT)
     found = figures(inputs, short)
     train, test, y, truth = arrays(inputs)
     scaler = StandardScaler().fit(train)
@@ -143,7 +147,7 @@ def test_several_labels_are_one_against_the_rest():
 def test_labels_that_train_always_or_never_has_are_named_and_do_not_stop_the_rest():
     inputs = tagged()
     inputs.train.targets[:, 0] = 0
-    found = figures(inputs, SWEEP.model_copy(update={"lambdas": 4}))
+    found = figures(inputs, SWEEP.model_copy(update=SHORT))
     assert found["found"].details["classes_not_fitted"] == ["class0"]
     assert 0 < found["mAP"] < 100
 
@@ -153,7 +157,7 @@ def test_classes_of_one_image_are_fitted_and_not_held_out():
     keep = np.ones(80, bool)
     keep[np.flatnonzero(inputs.train.targets.numpy() == 2)[1:]] = False
     train = split_of(inputs.train.features.numpy()[keep], inputs.train.targets.numpy()[keep], "train")
-    found = figures(inputs_of(train, inputs.test, 4), SWEEP.model_copy(update={"lambdas": 4}))
+    found = figures(inputs_of(train, inputs.test, 4), SWEEP.model_copy(update=SHORT))
     assert found["found"].details["classes_not_held_out"] == ["class2"]
     single = split_of(np.eye(4), np.arange(4), "train")
     with pytest.raises(NotApplicable, match="hold out"):
@@ -164,14 +168,14 @@ def test_constant_features_are_no_reason_to_fail():
     inputs = blobs()
     inputs.train.features[:, 3] = 7.0
     inputs.test.features[:, 3] = 7.0
-    assert figures(inputs, SWEEP.model_copy(update={"lambdas": 4}))["top1"] > 30
+    assert figures(inputs, SWEEP.model_copy(update=SHORT))["top1"] > 30
 
 
 @pytest.mark.parametrize("protocol", [SWEEP, RIDGE], ids=["sweep", "ridge"])
 def test_seed_decides_the_split_and_the_order_of_samples_does_not(protocol):
     inputs = blobs()
     if protocol is SWEEP:
-        protocol = SWEEP.model_copy(update={"lambdas": 7})
+        protocol = SWEEP.model_copy(update=SHORT)
     first, again, other = (Linear().predict(inputs, protocol, seed) for seed in (0, 0, 1))
     assert first.table.equals(again.table) and not first.table.equals(other.table)
     moved = Linear().predict(shuffled(inputs), protocol, 0)
