@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -60,6 +61,22 @@ class SplitFeatures:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of a dataset before any image is encoded.
+
+    Attributes:
+        train, reported: (N,) int64 class indices, or (N, C) uint8 indicators.
+        classes: class names by target index.
+        multilabel: whether targets are indicators.
+    """
+
+    train: np.ndarray
+    reported: np.ndarray
+    classes: tuple[str, ...]
+    multilabel: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,13 +156,13 @@ class Task(ABC):
         """The headline metric (`mAP` where labels are not exclusive; some protocols choose it by dataset name)."""
         return "mAP" if multilabel else self.headline
 
-    def check(self, protocol: ProtocolSettings, targets: Tensor, classes: tuple[str, ...], multilabel: bool) -> None:
-        """Says before anything runs whether the task makes sense on this training split.
+    def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
+        """Says before anything runs whether the task makes sense on a dataset with these labels.
 
         Raises:
             NotApplicable: it does not; the cell is listed and skipped.
         """
-        if multilabel and not self.multilabel:
+        if labels.multilabel and not self.multilabel:
             raise NotApplicable("one label per image", "a multi-label dataset", f"{self.name} has no meaning there")
 
     @abstractmethod

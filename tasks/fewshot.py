@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmark.errors import NotApplicable
 from benchmark.metrics.columns import episodes_table, join
-from benchmark.task import Inputs, Predictions, ProtocolSettings, Task
+from benchmark.task import Inputs, Labels, Predictions, ProtocolSettings, Task
 from tasks.episodes import Episodes, Members, Similarity, predict
 
 
@@ -53,17 +53,27 @@ class FewShot(Task):
         assert isinstance(protocol, FewShotSettings)
         return f"top1@{protocol.way}way-{min(protocol.shots)}shot"
 
-    def predict(self, inputs: Inputs, protocol: FewShotSettings, seed: int) -> Predictions:
-        """Runs all episodes of every k.
+    def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
+        """Some k must leave enough classes.
 
         Raises:
-            NotApplicable: no k leaves enough classes.
+            NotApplicable: none does.
         """
+        super().check(protocol, labels)
+        assert isinstance(protocol, FewShotSettings)
+        sizes = [np.bincount(part, minlength=len(labels.classes)) for part in (labels.train, labels.reported)]
+        facts = [_facts(labels.classes, _able(*sizes, protocol, shots), protocol, shots) for shots in protocol.shots]
+        if all("left_out" in fact for fact in facts):
+            reason = "; ".join(fact["left_out"] for fact in facts)
+            raise NotApplicable("enough images per class for an episode", reason, "use a larger dataset")
+
+    def predict(self, inputs: Inputs, protocol: FewShotSettings, seed: int) -> Predictions:
+        """Runs all episodes of every k that leaves enough classes (`check` has seen that there is one)."""
         support, query = (Members.of(split, len(inputs.classes)) for split in (inputs.train, inputs.test))
         tables: list[pa.Table] = []
         details: dict[str, Any] = {}
         for step, shots in enumerate(protocol.shots):
-            able = np.flatnonzero((support.sizes >= shots) & (query.sizes >= protocol.queries))
+            able = _able(support.sizes, query.sizes, protocol, shots)
             details[f"{shots}shot"] = facts = _facts(inputs.classes, able, protocol, shots)
             if "left_out" not in facts:
                 rng = np.random.default_rng([seed, shots])
@@ -71,10 +81,12 @@ class FewShot(Task):
                 episodes = Episodes.draw(rng, classes, support, shots, query, protocol.queries)
                 tables.append(_rows(inputs, protocol, shots, episodes))
             inputs.progress(step + 1, len(protocol.shots), f"{shots}-shot")
-        if not tables:
-            reason = "; ".join(facts["left_out"] for facts in details.values())
-            raise NotApplicable("enough images per class for an episode", reason, "use a larger dataset")
         return Predictions(join(tables), details=details)
+
+
+def _able(support: np.ndarray, query: np.ndarray, protocol: FewShotSettings, shots: int) -> np.ndarray:
+    """The classes with enough images on both sides, from the (C,) numbers of images per class."""
+    return np.flatnonzero((support >= shots) & (query >= protocol.queries))
 
 
 def _facts(names: tuple[str, ...], able: np.ndarray, protocol: FewShotSettings, shots: int) -> dict[str, Any]:

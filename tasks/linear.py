@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from benchmark.errors import NotApplicable
-from benchmark.task import Inputs, Predictions, ProtocolSettings, Task
+from benchmark.task import Inputs, Labels, Predictions, ProtocolSettings, Task
 from tasks.logreg import LogisticSettings, criterion_of, predict_logistic
 from tasks.ridge import RidgeSettings, headline_of_ridge, predict_ridge
 
@@ -51,14 +49,14 @@ class Linear(Task):
         assert isinstance(protocol, LogisticSettings)
         return criterion_of(protocol, dataset, multilabel)
 
-    def check(self, protocol: ProtocolSettings, targets: Tensor, classes: tuple[str, ...], multilabel: bool) -> None:
+    def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
         """Images per class have no meaning where an image has several.
 
         Raises:
             NotApplicable: ridge on multi-label data.
         """
-        super().check(protocol, targets, classes, multilabel)
-        if multilabel and isinstance(protocol, RidgeSettings):
+        super().check(protocol, labels)
+        if labels.multilabel and isinstance(protocol, RidgeSettings):
             raise NotApplicable("one label per image", "a multi-label dataset", f"{protocol.name} has no meaning there")
 
     def predict(self, inputs: Inputs, protocol: ProtocolSettings, seed: int) -> Predictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 from typing import Any
 
 import numpy as np
@@ -42,39 +41,6 @@ def headline_of_ridge(protocol: RidgeSettings) -> str:
 
 
 def predict_ridge(inputs: Inputs, protocol: RidgeSettings, seed: int) -> Predictions:
-    """Fits every draw of every k and predicts the reported split with each."""
-    classes = len(inputs.classes)
-    size = torch.bincount(inputs.train.targets, minlength=classes).cpu()
-    short = {
-        f"{shots}shot": [inputs.classes[index] for index in (size < shots).nonzero()[:, 0].tolist()]
-        for shots in protocol.shots
-        if bool((size < shots).any())
-    }
-    tables: dict[int, list[pa.Table]] = {shots: [] for shots in protocol.shots}
-    for draw in range(protocol.draws):
-        ranks = class_ranks(inputs.train, seed, draw)
-        for shots in protocol.shots:
-            drawn = subset(inputs.train, ranks < shots)
-            scores = _scores(drawn.features, drawn.targets, inputs.test.features, classes, protocol)
-            tables[shots].append(reported_rows(inputs, scores, f"{shots}shot", draw))
-            done = sum(map(len, tables.values()))
-            inputs.progress(done, protocol.draws * len(protocol.shots), f"draw {draw}, {shots}-shot")
-    details = {"penalty": protocol.penalty, "classes_with_fewer": short}
-    return Predictions(join([table for found in tables.values() for table in found]), details=details)
-
-
-def _scores(features: Tensor, labels: Tensor, test: Tensor, classes: int, protocol: RidgeSettings) -> Tensor:
-    """(M, C) regressions of the targets -1 and 1, on features whitened per dimension by the drawn images."""
-    wide = features.double()
-    mean = wide.mean(dim=0)
-    std = wide.std(dim=0, correction=0) + protocol.epsilon
-    targets = 2.0 * torch.nn.functional.one_hot(labels, classes).double() - 1.0
-    x = pad((wide - mean) / std, (0, 1), value=protocol.bias)
-    weights = fit_ridge(x, targets, torch.tensor([protocol.penalty]))[0]
-    return (pad((test.double() - mean) / std, (0, 1), value=protocol.bias) @ weights).float()
-
-
-def predict_ridge(inputs: Inputs, protocol: RidgeSettings, seed: int) -> Predictions:
     """Fits every draw of every number of shots; a class with fewer images gives all it has, as in big_vision."""
     classes = len(inputs.classes)
     size = torch.bincount(inputs.train.targets, minlength=classes).cpu().numpy()
@@ -92,13 +58,14 @@ def predict_ridge(inputs: Inputs, protocol: RidgeSettings, seed: int) -> Predict
 
 
 def _scores(drawn: SplitFeatures, test: Tensor, classes: int, protocol: RidgeSettings) -> Tensor:
-    """(M, C) scores of the reported split: features whitened by the drawn images, targets -1 and 1."""
-    mean = drawn.features.mean(dim=0)
-    scale = drawn.features.std(dim=0, correction=0) + protocol.epsilon
+    """(M, C) float64 scores of the reported split: features whitened by the drawn images, targets -1 and 1."""
+    features = drawn.features.double()
+    mean = features.mean(dim=0)
+    scale = features.std(dim=0, correction=0) + protocol.epsilon
 
-    def whitened(features: Tensor) -> Tensor:
-        return pad((features - mean) / scale, (0, 1), value=protocol.bias)
+    def whitened(block: Tensor) -> Tensor:
+        return pad((block - mean) / scale, (0, 1), value=protocol.bias)
 
     targets = 2.0 * one_hot(drawn.targets, classes) - 1.0
-    weights = fit_ridge(whitened(drawn.features), targets, torch.tensor([protocol.penalty]))[0]
-    return torch.cat([whitened(block).double() @ weights for block in test.split(8192)])
+    weights = fit_ridge(whitened(features), targets, torch.tensor([protocol.penalty]))[0]
+    return torch.cat([whitened(block) @ weights for block in test.split(8192)])

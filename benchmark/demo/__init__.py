@@ -1,16 +1,17 @@
-"""The demo: four tiny backbones on generated scenes, from a file of weights to the table in a minute or two.
+"""The demo: four tiny backbones on generated scenes, from files of weights to the table in a minute or two.
 
-`cards.yaml` and `weights/` are what ships · `train` makes the weights, from the ground up with `augment` (random views) ·
-`pool` (the training scenes) · `methods` (what each learns from) · `loop`. May import every other floor; none imports it,
-and opening the shipped files takes no path of its own: they go through the same door as anybody's.
+`cards.yaml` and `weights/` are what ships · `train` makes the weights, on top of `augment` (random views), `pool` (the
+training scenes), `methods` (what each learns from) and `loop`. May import every other floor; none imports it. Opening the
+shipped files takes no path of its own: they go through the same door as anybody's.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmark.runner.request import RunRequest, default_cache
-from benchmark.suites.cards import load_cards
+if TYPE_CHECKING:
+    from benchmark.runner.request import RunRequest
 
 CARDS = Path(__file__).parent / "cards.yaml"
 
@@ -23,4 +24,8 @@ def demo_request(out: Path, cache: Path | None, device: str) -> RunRequest:
         cache: where features are kept; None for the default.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
+    # Not above: the processes that draw training scenes import this package and are to start without torch.
+    from benchmark.runner.request import RunRequest, default_cache
+    from benchmark.suites.cards import load_cards
+
     return RunRequest(load_cards(CARDS), suite="frozen", out=out, cache=cache or default_cache(), device=device)

@@ -51,6 +51,7 @@ def fit(
     draws = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(method.parameters(), recipe.rate, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / recipe.steps))
+    images, labels = torch.from_numpy(pool.images), torch.from_numpy(pool.labels)
     order = torch.empty(0, dtype=torch.int64)
     losses = []
     method.train()
@@ -58,14 +59,14 @@ def fit(
         while len(order) < recipe.batch:
             order = torch.cat([order, torch.randperm(len(pool), generator=draws)])
         chosen, order = order[: recipe.batch], order[recipe.batch :]
-        loss = method.loss(pool.images[chosen] / 255, pool.labels[chosen], draws)
+        loss = method.loss(images[chosen] / 255, labels[chosen], draws)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
         report(losses[-1])
-    settle(method.encoder, pool.images[:SETTLE])
+    settle(method.encoder, images[torch.randperm(len(images), generator=draws)[:SETTLE]])
     method.eval()
     return torch.tensor(losses)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class _Variant:
     def estimate(
         self,
         base: str,
-        interval: tuple[float, float],
+        interval: Callable[[], tuple[float, float]],
         contributions: np.ndarray,
         per_draw: list[float],
         folds: int | None = None,
@@ -109,9 +110,9 @@ def _figures(variant: _Variant, classes: int) -> list[Estimate]:
 
 def _share(variant: _Variant, base: str, hits: list[np.ndarray]) -> Estimate:
     per_sample = np.mean(hits, axis=0)
-    low, high = intervals.of_proportion(per_sample, len(hits))
+    values = [100 * float(hit.mean()) for hit in hits]
     return variant.estimate(
-        base, (100 * low, 100 * high), 100 * per_sample[:, None], [100 * float(hit.mean()) for hit in hits]
+        base, lambda: _percent(intervals.of_proportion(per_sample, len(hits))), 100 * per_sample[:, None], values
     )
 
 
@@ -121,11 +122,13 @@ def _mean_per_class(variant: _Variant) -> Estimate:
     per_sample = np.mean(hits, axis=0)
     _, index, size = np.unique(variant.targets, return_inverse=True, return_counts=True)
     within = np.bincount(index, per_sample) / size
-    low, high = intervals.of_mean_over_groups(per_sample, index, len(hits))
     influence = (per_sample - within[index]) * len(per_sample) / (len(size) * size[index])
     values = [100 * float(np.mean(np.bincount(index, hit) / size)) for hit in hits]
     return variant.estimate(
-        "mean_per_class", (100 * low, 100 * high), 100 * (within.mean() + influence)[:, None], values
+        "mean_per_class",
+        lambda: _percent(intervals.of_mean_over_groups(per_sample, index, len(hits))),
+        100 * (within.mean() + influence)[:, None],
+        values,
     )
 
 
@@ -133,16 +136,22 @@ def _calibration_error(variant: _Variant, scaling: str, confidence: list[np.ndar
     gaps = [100 * calibration_gaps(conf, draw.hit1) for conf, draw in zip(confidence, variant.draws, strict=True)]
     values = [float(np.abs(gap.mean(axis=0)).sum()) for gap in gaps]
     contributions = np.concatenate(gaps, axis=1)
-    low, high = intervals.of_magnitudes(contributions, len(gaps))
-    return variant.estimate(
-        with_variant("ece", scaling), (low, min(100.0, high)), contributions, values, folds=len(gaps)
-    )
+
+    def interval() -> tuple[float, float]:
+        low, high = intervals.of_magnitudes(contributions, len(gaps))
+        return low, min(100.0, high)
+
+    return variant.estimate(with_variant("ece", scaling), interval, contributions, values, folds=len(gaps))
 
 
 def _mean_loss(variant: _Variant, scaling: str, log_prob: list[np.ndarray]) -> Estimate:
     loss = -np.mean(log_prob, axis=0)
     values = [float(-one.mean()) for one in log_prob]
-    return variant.estimate(with_variant("nll", scaling), intervals.of_mean(loss), loss[:, None], values)
+    return variant.estimate(with_variant("nll", scaling), lambda: intervals.of_mean(loss), loss[:, None], values)
+
+
+def _percent(interval: tuple[float, float]) -> tuple[float, float]:
+    return 100 * interval[0], 100 * interval[1]
 
 
 def _read(rows: pa.Table, classes: int) -> _Draw:

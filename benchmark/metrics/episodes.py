@@ -40,11 +40,15 @@ def _figure(variant: str, rows: pa.Table, classes: int) -> Estimate:
     if size.min() != size.max():
         raise columns.malformed("episodes of one size", f"{size.min()} to {size.max()} queries in variant {variant!r}")
     accuracy = 100 * np.bincount(index, prediction == target) / size
-    low, high = intervals.of_mean(accuracy, ddof=0)
+
+    def interval() -> tuple[float, float]:
+        low, high = intervals.of_mean(accuracy, ddof=0)
+        return max(0.0, low), min(100.0, high)
+
     return Estimate(
         name=with_variant("top1", variant),
         value=float(accuracy.mean()),
-        interval=(max(0.0, low), min(100.0, high)),
+        interval=interval,
         units=_identities(index, rows, target),
         strata=np.zeros(len(numbers), dtype=np.int64),
         contributions=accuracy[:, None],

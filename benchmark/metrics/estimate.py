@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ class Estimate:
     Attributes:
         name: with its variant (`ece@ts`).
         value: the figure.
-        interval: its 95% interval.
+        interval: gives its 95% interval, when asked (some cost a bootstrap).
         units: (N,) ids in ascending order; two tables can be compared unit by unit where these agree.
         strata: (N,) the target of each unit where the metric has one per unit, else zeros.
         contributions: (N, M). With `folds` None, M = 1 and the value is the mean of the column (exactly, or to first
@@ -31,7 +32,7 @@ class Estimate:
 
     name: str
     value: float
-    interval: tuple[float, float]
+    interval: Callable[[], tuple[float, float]]
     units: np.ndarray
     strata: np.ndarray
     contributions: np.ndarray
@@ -48,11 +49,12 @@ class Estimate:
     def metric(self) -> Metric:
         """The figure as it is stored and shown."""
         several = len(self.per_draw) > 1
+        low, high = self.interval()
         return Metric(
             name=self.name,
             value=self.value,
-            ci_low=self.interval[0],
-            ci_high=self.interval[1],
+            ci_low=low,
+            ci_high=high,
             higher_is_better=definition_of(self.name).higher_is_better,
             n=len(self.units),
             spread=float(np.std(self.per_draw, ddof=1)) if several else None,

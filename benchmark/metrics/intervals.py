@@ -13,6 +13,7 @@ from benchmark.errors import ResultError
 
 Z = NormalDist().inv_cdf(0.975)
 REPLICATES = 1000
+_FEW = 256
 _BLOCK_NUMBERS = 4_000_000  # resampled indices held at once (32 MB)
 
 
@@ -103,11 +104,16 @@ def on_logit_scale(value: float, error: float, n_positive: int) -> tuple[float, 
 def resampled_means(contributions: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
     """Column means of `replicates` bootstrap samples of the rows: (N, M) -> (replicates, M).
 
-    The same N and seed draw the same rows, so two tables resampled side by side are paired. Works on blocks of
+    Columns are drawn together: tables laid side by side are resampled in pairs. Works on blocks of
     multinomial counts times the contributions: no loop over samples, memory bounded.
+    A single column of few different values takes no counts of rows at all.
     """
     n = len(contributions)
     rng = np.random.default_rng(seed)
+    if contributions.shape[1] == 1:
+        values, counts = np.unique(contributions, return_counts=True)
+        if len(values) <= _FEW:  # drawing rows is drawing how often each value comes
+            return (rng.multinomial(n, counts / n, replicates) @ values / n)[:, None]
     block = max(1, min(replicates, _BLOCK_NUMBERS // n))
     means = np.empty((replicates, contributions.shape[1]))
     for start in range(0, replicates, block):

@@ -86,7 +86,7 @@ def _estimate(
     return Estimate(
         name=joined(with_variant("mAP", definition), variant),
         value=100 * value,
-        interval=(100 * interval[0], 100 * interval[1]),
+        interval=lambda: (100 * interval[0], 100 * interval[1]),
         units=ids,
         strata=strata,
         contributions=100 * (value + influence)[:, None],

@@ -21,7 +21,7 @@ from benchmark.runner.registry import load_protocol, load_task, parse_settings
 from benchmark.runner.request import Overwrite, RunRequest
 from benchmark.suites.cards import ModelCard
 from benchmark.suites.suite import Suite, load_suite
-from benchmark.task import ProtocolSettings, Task
+from benchmark.task import Labels, ProtocolSettings, Task
 
 State = Literal["todo", "done", "failed", "not applicable"]
 
@@ -154,12 +154,12 @@ def _cell(
     key = CellKey(card.name, planned.task.name, dataset.name, planned.protocol.name, seed)
     cell = Cell(key, card, planned, dataset.name, seed, "todo")
     try:
-        targets = torch.from_numpy(dataset.splits["train"].targets)
-        planned.task.check(planned.protocol, targets, dataset.classes, dataset.multilabel)
+        train, reported = (dataset.splits[name].targets for name in ("train", dataset.reported))
+        planned.task.check(planned.protocol, Labels(train, reported, dataset.classes, dataset.multilabel))
         if "head" in planned.task.needs and backbone.head is None:
             raise NotApplicable("a supervised head", f"none in {card.name}", "use a checkpoint that has one")
     except NotApplicable as reason:
-        return replace(cell, state="not applicable", reason=f"expected {reason.expected}; found {reason.found}")
+        return replace(cell, state="not applicable", reason=f"needs {reason.expected}; found {reason.found}")
     if overwrite == "always":
         return cell
     stored = store.read(key)

@@ -92,6 +92,14 @@ def test_bootstrap_has_the_spread_of_the_mean_and_is_deterministic():
     assert np.array_equal(means, intervals.resampled_means(values, 4000, seed=1))
 
 
+def test_bootstrap_of_few_values_has_the_spread_of_the_mean():
+    hits = (np.random.default_rng(5).random((400, 1)) < 0.7) * 100.0
+    means = intervals.resampled_means(hits, 4000, seed=1)
+    assert means.shape == (4000, 1)
+    assert means.std() == pytest.approx(hits.std() / 20, rel=0.05)
+    assert means.mean() == pytest.approx(hits.mean(), abs=0.15)
+
+
 def test_bootstrap_of_fifty_thousand_samples_takes_a_moment():
     values = np.random.default_rng(6).normal(size=(50_000, 15))
     started = time.perf_counter()

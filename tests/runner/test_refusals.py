@@ -75,7 +75,7 @@ DATA = ["--data", SCENES]
         ([*GOOD, *DATA, "--set", "knn.representation=cls"], ["gap"]),
         ([*GOOD, *DATA, "--seeds", "0,x"], ["--seeds"]),
         ([*GOOD, *DATA, "--preprocess", "maen=0.5"], ["mean"]),
-        ([*GOOD, *DATA, "--device", "tpu"], ["cuda"]),
+        ([*GOOD, *DATA, "--device", "tpu"], ["cpu"]),
         ([*GOOD, *DATA, "--chekpoint", "x"], ["--checkpoint"]),
         ([*DATA], ["--checkpoint"]),
     ],

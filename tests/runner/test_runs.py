@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.command import CommandLine
 
-SCENES = "scenes=scenes:?train=150&test=60&classes=3&size=32&difficulty=0.2"
+SCENES = "scenes=scenes:?train=150&test=80&classes=5&size=32&difficulty=0.2"
 MODEL = ("--checkpoint", "random:test_resnet", "--preprocess", "size=32", "crop_pct=1")
 
 
@@ -84,7 +84,7 @@ def test_an_override_becomes_part_of_the_protocols_name(cli: CommandLine, tmp_pa
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(cli: CommandLine, tmp_path: Path) -> None:
     outcome = run(cli, tmp_path / "out", "--dry-run")
-    assert outcome.code == 0 and "to encode: 210" in outcome.err and "lowshot" in outcome.err
+    assert outcome.code == 0 and "to encode: 230" in outcome.err and "lowshot" in outcome.err
     assert not (tmp_path / "out").exists()
 
 
@@ -102,7 +102,7 @@ def test_a_result_can_be_traced(cli: CommandLine, tmp_path: Path) -> None:
     result = json.loads(next(tmp_path.glob("results/*/knn/*.json")).read_text())
     assert len(result["model"]["weights_hash"]) >= 32
     assert result["model"]["preprocessing"]["size"] == [32, 32]
-    assert result["data"]["n_train"] == 150 and result["data"]["n_reported"] == 60
+    assert result["data"]["n_train"] == 150 and result["data"]["n_reported"] == 80
     assert result["provenance"]["libraries"]["torch"]
     assert result["provenance"]["wall_time_s"] > 0
     (log,) = tmp_path.glob("runs/*.jsonl")

@@ -12,7 +12,7 @@ from benchmark.errors import NotApplicable
 from benchmark.metrics.registry import score
 from tasks.episodes import Episodes, Members, predict
 from tasks.fewshot import FewShot
-from tests.tasks.worlds import blobs, inputs_of, shuffled, split_of, tagged
+from tests.tasks.worlds import blobs, inputs_of, labels_of, shuffled, split_of, tagged
 
 PROTO = FewShot.protocols["fewshot/proto"].model_copy(update={"episodes": 40, "shots": (1, 5)})
 COSINE = FewShot.protocols["fewshot/cosine"].model_copy(update={"episodes": 40, "shots": (1, 5)})
@@ -125,6 +125,6 @@ def test_small_classes_are_left_out_and_named():
 
 def test_too_few_images_for_any_episode_is_not_applicable():
     with pytest.raises(NotApplicable, match="1-shot"):
-        FewShot().predict(blobs(test=14), PROTO, 0)
+        FewShot().check(PROTO, labels_of(blobs(test=14)))
     with pytest.raises(NotApplicable):
-        FewShot().check(PROTO, tagged().train.targets, tagged().classes, True)
+        FewShot().check(PROTO, labels_of(tagged()))

@@ -14,7 +14,7 @@ from benchmark.metrics.registry import score
 from benchmark.task import Inputs
 from tasks.linear import Linear
 from tasks.sampling import class_ranks, held_out
-from tests.tasks.worlds import blobs, by_sample, inputs_of, shuffled, split_of, tagged
+from tests.tasks.worlds import blobs, by_sample, inputs_of, labels_of, shuffled, split_of, tagged
 
 SWEEP, DINOV2, TRANSFER = (Linear.protocols[f"logreg/{name}"] for name in ("sweep", "dinov2", "ssl-transfer"))
 RIDGE = Linear.protocols["ridge/big-vision"]
@@ -205,5 +205,5 @@ def test_ridge_is_scikit_learns_on_whitened_features_with_a_scaled_bias():
 def test_ridge_refuses_several_labels_per_image():
     inputs = tagged()
     with pytest.raises(NotApplicable):
-        Linear().check(RIDGE, inputs.train.targets, inputs.classes, True)
-    Linear().check(SWEEP, inputs.train.targets, inputs.classes, True)
+        Linear().check(RIDGE, labels_of(inputs))
+    Linear().check(SWEEP, labels_of(inputs))

@@ -10,7 +10,7 @@ from benchmark.errors import NotApplicable
 from benchmark.metrics.registry import score
 from tasks.lowshot import LowShot, centred_units
 from tasks.sampling import class_ranks
-from tests.tasks.worlds import blobs, by_sample, inputs_of, shuffled, split_of, tagged
+from tests.tasks.worlds import blobs, by_sample, inputs_of, labels_of, shuffled, split_of, tagged
 
 PROTOCOL = LowShot.protocols["lowshot/logreg"].model_copy(update={"shots": (1, 5), "draws": 2})
 
@@ -63,10 +63,10 @@ def test_figures_carry_the_spread_over_draws():
 
 
 def test_seed_decides_and_the_order_of_samples_does_not():
-    inputs = blobs()
-    first, again, other = (LowShot().predict(inputs, PROTOCOL, seed).table for seed in (3, 3, 4))
+    inputs, protocol = blobs(classes=4, train=10), PROTOCOL.model_copy(update={"shots": (5,)})
+    first, again, other = (LowShot().predict(inputs, protocol, seed).table for seed in (3, 3, 4))
     assert first.equals(again) and not first.equals(other)
-    moved = LowShot().predict(shuffled(inputs), PROTOCOL, 3).table
+    moved = LowShot().predict(shuffled(inputs), protocol, 3).table
     assert by_sample(moved, "log_prob", "5shot") == pytest.approx(by_sample(first, "log_prob", "5shot"), abs=0.03)
 
 
@@ -82,4 +82,4 @@ def test_classes_with_fewer_images_give_what_they_have_and_are_named():
 
 def test_refuses_several_labels_per_image():
     with pytest.raises(NotApplicable):
-        LowShot().check(PROTOCOL, tagged().train.targets, tagged().classes, True)
+        LowShot().check(PROTOCOL, labels_of(tagged()))

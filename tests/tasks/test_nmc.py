@@ -11,7 +11,7 @@ from sklearn.preprocessing import normalize
 from benchmark.errors import DataError, NotApplicable
 from benchmark.metrics.registry import score
 from tasks.nmc import NearestMeanClass
-from tests.tasks.worlds import blobs, by_sample, inputs_of, shuffled, split_of, tagged
+from tests.tasks.worlds import blobs, by_sample, inputs_of, labels_of, shuffled, split_of, tagged
 
 PROTOCOL = NearestMeanClass.protocols["nmc/cosine"]
 
@@ -48,7 +48,7 @@ def test_does_not_depend_on_the_seed():
 def test_refuses_several_labels_per_image_and_classes_without_images():
     inputs = tagged()
     with pytest.raises(NotApplicable):
-        NearestMeanClass().check(PROTOCOL, inputs.train.targets, inputs.classes, True)
+        NearestMeanClass().check(PROTOCOL, labels_of(inputs))
     inputs = blobs()
     inputs.train.targets[inputs.train.targets == 2] = 3
     with pytest.raises(DataError, match="class2"):

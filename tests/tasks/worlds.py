@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmark.task import Inputs, SplitFeatures
+from benchmark.task import Inputs, Labels, SplitFeatures
 
 
 def split_of(features: np.ndarray, targets: np.ndarray, prefix: str) -> SplitFeatures:
@@ -69,3 +69,9 @@ def by_sample(table: pa.Table, column: str, variant: str | None = None) -> np.nd
     rows = table.to_pylist()
     chosen = [row for row in rows if variant is None or row["variant"] == variant]
     return np.array([row[column] for row in sorted(chosen, key=lambda row: (row.get("draw", 0), row["sample"]))])
+
+
+def labels_of(inputs: Inputs) -> Labels:
+    """What is known of a world before any image is encoded."""
+    train, reported = (split.targets.numpy() for split in (inputs.train, inputs.test))
+    return Labels(train, reported, inputs.classes, inputs.multilabel)
