@@ -40,7 +40,7 @@ perf: env        ## side-by-side speed and memory figures, also written to perf.
 	$(BIN)/python -m tests.perf
 
 models: env      ## train the demo's tiny backbones again (minutes on a CPU)
-	$(BIN)/python -m benchmark.backbones.tiny
+	$(BIN)/python -m benchmark.demo.train
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

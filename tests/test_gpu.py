@@ -58,7 +58,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_features() -> No
 def test_neighbours_are_the_exact_ones(metric: str) -> None:
     rng = np.random.default_rng(0)
     train, test = (rng.normal(size=(n, 64)).astype(np.float32) for n in (5000, 300))
-    values, indices = search(*(torch.from_numpy(x).cuda() for x in (train, test)), k=20, metric=metric)  # type: ignore[arg-type]
+    _, indices = search(*(torch.from_numpy(x).cuda() for x in (train, test)), k=20, metric=metric)  # type: ignore[arg-type]
     if metric == "dot":
         expected = (test @ train.T).argsort(axis=1)[:, ::-1][:, :20]
     else:

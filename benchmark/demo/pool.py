@@ -1,4 +1,4 @@
-"""The scenes that the demo's backbones learn from, drawn once and kept in memory. No torch: its processes start fast."""
+"""The scenes that the demo's backbones learn from, drawn once and kept in memory. No torch, for a fast start."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import ImageReader
 from benchmark.data.source import open_source
 
-# Family `b` in full. The evaluation shows kinds of family `a`: the same shapes and textures, but no pair of them that is
-# here, so what is scored is transfer. Another seed, so that not even a background is shared.
+# Family `b` in full. The evaluation shows kinds of family `a`: the same shapes and textures, but no pair of them that
+# is here, so what is scored is transfer. Another seed, so that not even a background is shared.
 CLASSES = 30
 WORLD = "scenes:?kinds=b&classes={classes}&train={images}&test={classes}&seed={seed}&difficulty={difficulty}"
-# (difficulty, seed), a third of the pool each: within minutes, labels of hard scenes alone teach a small network nothing.
-# One seed would give the same scenes three times.
+# (difficulty, seed), a third of the pool each: within minutes, labels of hard scenes alone teach a small network
+# nothing. One seed would give the same scenes three times.
 CONDITIONS = ((0.1, 20261), (0.3, 20263), (0.5, 20265))
 CHUNK = 100  # images per piece of work
 

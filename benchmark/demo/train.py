@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from safetensors.torch import save
 from torch import Tensor
 
@@ -56,7 +66,11 @@ def make(name: Name, pool: Pool, recipe: Recipe, seed: int, report: Callable[[fl
 
 
 def write(method: Method, path: Path, metadata: dict[str, str]) -> int:
-    """Writes what the training leaves, in half precision (which a backbone turns into float32 again); gives the bytes."""
+    """Writes what the training leaves, in half precision; a backbone turns it into float32 again.
+
+    Returns:
+        The size in bytes.
+    """
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in method.saved().items()
@@ -64,6 +78,10 @@ def write(method: Method, path: Path, metadata: dict[str, str]) -> int:
     content = save(tensors, metadata)
     write_bytes(path, content)
     return len(content)
+
+
+def _show(progress: Progress, bar: TaskID, loss: float) -> None:
+    progress.update(bar, advance=1, note=f"loss {loss:.3f}")
 
 
 @app.default
@@ -97,18 +115,10 @@ def main(
         bar = progress.add_task("drawing", total=images, note="scenes")
         pool = draw_pool(images, workers=cores, advance=lambda count: progress.advance(bar, count))
         for name in only or tuple(METHODS):
-            recipe = RECIPES[name]
-            if steps is not None:
-                recipe = Recipe(steps, recipe.batch, recipe.rate, recipe.decay)
-            bar = progress.add_task(name, total=recipe.steps, note="")
+            recipe = RECIPES[name] if steps is None else replace(RECIPES[name], steps=steps)
+            report = partial(_show, progress, progress.add_task(name, total=recipe.steps, note=""))
             started = time.perf_counter()
-            method, losses = make(
-                name,
-                pool,
-                recipe,
-                seed,
-                lambda loss, bar=bar: progress.update(bar, advance=1, note=f"loss {loss:.3f}"),  # type: ignore[misc]
-            )
+            method, losses = make(name, pool, recipe, seed, report)
             seconds = time.perf_counter() - started
             metadata = {
                 "method": name,

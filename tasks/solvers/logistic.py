@@ -31,12 +31,13 @@ from tasks.solvers.preconditioner import EigenPreconditioner
 Score = Callable[[Tensor, Tensor], float]
 Progress = Callable[[int, int, str], None]
 
-_MEMORY = 20  # pairs; the memory is carried along the path, so that more are of use than within one solve
+_MEMORY = 40  # pairs; the memory is carried along the path, so that more are of use than within one solve
 _WIDTH = {"cpu": 32, "cuda": 1024}  # columns of a matrix product below which one lambda alone wastes the device
 _SEPARABLE = 0.6  # d log(objective) / d log(lambda) from which on the classes are taken to be separable
-_SCAN = 1e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
-_NEAR = 2.0  # points below the best score within which penalties are solved to the caller's tolerance
-_FAR = 3.0  # points below the best score from which on weaker penalties are not looked at
+_SCAN = 3e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
+_NEAR = 1.5  # points below the best score within which penalties are solved to the caller's tolerance
+_FALLS = 3  # penalties in a row, each scored below its stronger neighbour, that make a trend
+_FAR = 2.5  # points below the best score from which on, while it keeps falling, weaker penalties are not looked at
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,11 @@ def fit_path(
 ) -> Path:
     """Fits a linear classifier for every penalty.
 
-    Pruning, with held-out data. All penalties are first solved roughly (relative gap 1e-3) and scored, from strong to weak;
-    once two neighbours weaker than the best so far have both fallen behind it by max(3 points, 4 standard errors of an
-    accuracy of 1/2 on the held-out samples), the second no better than the first, the weaker ones are not looked at. Then
-    those within max(2 points, 2 standard errors) of the best are solved to `tol` and scored again, until no unsolved one is
-    that near. Only these can be chosen. The others are `stopped`: their objective, gap and score are those of the rough
-    solution, or NaN where there is none.
+    Pruning, with held-out data. All penalties are first solved roughly (relative gap 3e-3) and scored, from strong to weak;
+    once the score has fallen three times in a row and is behind the best so far by max(2.5 points, 4 standard errors of an
+    accuracy of 1/2 on the held-out samples), the weaker ones are not looked at. Then those within max(1.5 points, 2 standard
+    errors) of the best are solved to `tol` and scored again, until no unsolved one is that near. Only these can be chosen.
+    The others are `stopped`: their objective, gap and score are those of the rough solution, or NaN where there is none.
 
     Args:
         features: (N, D), any floating type; float64 is solved in float64, everything else in float32.
@@ -228,7 +228,7 @@ class _Walk:
         design, classes = objective.design, objective.classes
         # Two classes: half the squared distance of W[0] and W[1] is what scikit-learn's single vector pays for.
         self.factor = 2.0 if objective.kind == "softmax" and classes == 2 else 1.0
-        self.group = max(1, -(-width // classes))
+        self.group = max(1, width // classes)
         self.theta = torch.zeros(1, design.rank + 1, classes, dtype=design.dtype, device=design.device)
         self.theta[0, -1] = _prior(objective)
         self.loss, self.gradient = objective.evaluate(self.theta)
@@ -340,11 +340,10 @@ class _Walk:
 
     def _hopeless(self, scores: Tensor) -> bool:
         """Whether nothing weaker is worth solving, from the scores of the penalties so far, strong to weak."""
-        best = int(scores.argmax())
-        if len(scores) - best < 3:
+        if len(scores) <= _FALLS:
             return False
-        before, last = float(scores[-2]), float(scores[-1])
-        return max(before, last) < float(scores[best]) - self._margin(_FAR, 4.0) and last <= before
+        falling = bool((scores[-_FALLS:] < scores[-_FALLS - 1 : -1]).all())
+        return falling and float(scores[-1]) < float(scores.max()) - self._margin(_FAR, 4.0)
 
 
 def _prior(objective: Objective) -> Tensor:

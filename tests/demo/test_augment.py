@@ -10,7 +10,7 @@ from torchvision.transforms import functional as tv
 
 from benchmark.demo.augment import Augmentation, crop_and_flip, gaussian_blur, luma, recolour
 
-ALL = Augmentation(area=(0.3, 1.0), jitter=0.4, hue=0.5, grey=0.2, blur=0.5)
+ALL = Augmentation(area=(0.3, 1.0), jitter=0.4, hue=0.5, grey=0.2, blur=0.5, size=24)
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -22,9 +22,9 @@ def images() -> torch.Tensor:
     return torch.rand(16, 3, 32, 32, generator=draws(7))
 
 
-def test_views_are_images_of_the_same_shape_in_range(images: torch.Tensor) -> None:
+def test_views_are_images_of_the_wanted_size_in_range(images: torch.Tensor) -> None:
     views = ALL(images, draws())
-    assert views.shape == images.shape
+    assert views.shape == (16, 3, 24, 24)
     assert views.isfinite().all()
     assert float(views.min()) >= 0
     assert float(views.max()) <= 1 + 1e-6
@@ -46,7 +46,7 @@ def test_images_of_a_batch_get_views_of_their_own() -> None:
 def test_crops_show_a_part_of_the_image_and_half_of_them_its_mirror_image() -> None:
     size = 64
     across = torch.linspace(0, 1, size).expand(256, 3, size, size)  # the value is the position
-    views = crop_and_flip(across, (0.5, 0.5), draws())
+    views = crop_and_flip(across, (0.5, 0.5), size, draws())
     left, right = views[:, 0, 0, 0], views[:, 0, 0, -1]
     mirrored = (left > right).float().mean()
     widths = (left - right).abs()

@@ -113,5 +113,7 @@ def test_a_step_uses_every_image_once_per_epoch(pool: Pool) -> None:
 
     fit(Watching(), pool, Recipe(3, batch=32), 0)
     once = torch.cat(shown) * 255
-    assert torch.equal(once.sum((1, 2, 3)).sort().values, torch.from_numpy(pool.images).float().sum((1, 2, 3)).sort().values)
+    assert torch.equal(
+        once.sum((1, 2, 3)).sort().values, torch.from_numpy(pool.images).float().sum((1, 2, 3)).sort().values
+    )
     assert normalise(torch.tensor([[[[0.0]], [[0.5]], [[1.0]]]])).flatten().tolist() == [-1.0, 0.0, 1.0]

@@ -33,8 +33,8 @@ def figures(out: Path) -> dict[str, Any]:
 def test_the_frozen_battery_ends_with_a_table_and_verified_results(cli: CommandLine, tmp_path: Path) -> None:
     outcome = run(cli, tmp_path / "out")
     assert outcome.code == 0, outcome.err
-    for task in ("knn", "nmc", "linear", "fewshot", "lowshot"):
-        assert task in outcome.out
+    for protocol in ("knn/dino", "nmc/cosine", "logreg/sweep", "fewshot/proto", "lowshot/logreg"):
+        assert protocol in outcome.out
     frame = pd.read_csv(pd.io.common.StringIO(cli("table", tmp_path / "out", "--format", "csv").out))
     assert set(frame.task) == {"knn", "nmc", "linear", "fewshot", "lowshot"}
     assert (frame.status == "done").all() and frame.value.notna().all()
