@@ -61,8 +61,10 @@ class FewShot(Task):
         """
         super().check(protocol, labels)
         assert isinstance(protocol, FewShotSettings)
-        sizes = [np.bincount(part, minlength=len(labels.classes)) for part in (labels.train, labels.reported)]
-        facts = [_facts(labels.classes, _able(*sizes, protocol, shots), protocol, shots) for shots in protocol.shots]
+        support, query = (np.bincount(part, minlength=len(labels.classes)) for part in (labels.train, labels.reported))
+        facts = [
+            _facts(labels.classes, _able(support, query, protocol, shots), protocol, shots) for shots in protocol.shots
+        ]
         if all("left_out" in fact for fact in facts):
             reason = "; ".join(fact["left_out"] for fact in facts)
             raise NotApplicable("enough images per class for an episode", reason, "use a larger dataset")

@@ -61,5 +61,3 @@ def test_the_yaml_examples_are_what_the_readers_take() -> None:
         else:
             suite = Suite.model_validate(content)
     assert suite is not None and cards is not None
-
-

@@ -1,8 +1,8 @@
 """The demo: four tiny backbones on generated scenes, from files of weights to the table in a minute or two.
 
 `cards.yaml` and `weights/` are what ships · `train` makes the weights, on top of `augment` (random views), `pool` (the
-training scenes), `methods` (what each learns from) and `loop`. May import every other floor; none imports it. The shipped
-files go through the same door as anybody's.
+training scenes), `methods` (what each learns from) and `loop`. May import every other floor; none imports it. The
+shipped files go through the same door as anybody's.
 """
 
 from __future__ import annotations

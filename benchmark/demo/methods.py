@@ -31,13 +31,16 @@ class Method(nn.Module, ABC):
         encoder: a timm network, built by name.
     """
 
+    encoder: Any
+
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
         name, written = split_options(ARCH)
         options: dict[str, Any] = {**written, "num_classes": classes}
-        self.encoder: Any = timm.create_model(name, **options)
-        self.encoder.to(memory_format=torch.channels_last)  # half again as fast on a CPU for layers as narrow as these
-        self.features: int = self.encoder.num_features
+        encoder: Any = timm.create_model(name, **options)
+        self.features = int(encoder.num_features)
+        # Channels last: half again as fast on a CPU for layers as narrow as these.
+        self.encoder = encoder.to(memory_format=torch.channels_last)
 
     @abstractmethod
     def loss(self, images: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:

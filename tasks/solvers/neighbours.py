@@ -63,7 +63,7 @@ def _faiss_on(device: torch.device) -> bool:
 
 
 def _search_faiss(train: Tensor, test: Tensor, k: int, metric: Metric, progress: Progress) -> tuple[Tensor, Tensor]:
-    index = faiss.IndexFlatL2(train.shape[1]) if metric == "l2" else faiss.IndexFlatIP(train.shape[1])
+    index: faiss.Index = faiss.IndexFlatL2(train.shape[1]) if metric == "l2" else faiss.IndexFlatIP(train.shape[1])
     if train.device.type == "cuda":
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), train.device.index or 0, index)
     index.add(train.cpu().numpy())

@@ -15,8 +15,8 @@ _STEPS = 200
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """The T > 0 that minimises the mean of -log softmax(logits / T)[target].
 
-    In beta = 1 / T the objective is convex, so its derivative has one sign change at most: it is found by bisection over
-    log T, which cannot diverge, to the last digits of float64.
+    In beta = 1 / T the objective is convex, so its derivative has one sign change at most: it is found by bisection
+    over log T, which cannot diverge, to the last digits of float64.
 
     Args:
         logits: (N, C).
