@@ -23,6 +23,7 @@ app = App(
     help_epilogue="A first look: `python run_bench.py demo`. Exit codes: 0 done; 1 some cells failed, or a figure was "
     "not reproduced; 2 the request makes no sense and nothing was run. `--debug` adds the traceback to an error.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 _MODEL, _WORK, _PLACE = (Group(name, sort_key=index) for index, name in enumerate(("Model", "Work", "Where and how")))
 Many = Parameter(consume_multiple=True, negative=())

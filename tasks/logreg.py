@@ -12,7 +12,8 @@ from torch import Tensor
 from benchmark.task import Inputs, Predictions, ProtocolSettings, SplitFeatures
 from tasks.outputs import reported_rows
 from tasks.selection import Criterion, Standardiser, criterion_score, curve, parts_of
-from tasks.solvers.logistic import Path, fit, fit_path
+from tasks.solvers.logistic import fit, fit_path
+from tasks.solvers.path import Path
 from tasks.solvers.temperature import fit_temperature
 
 # Kornblith, Shlens & Le 2019 report the mean over classes on these; names are compared without case and punctuation.

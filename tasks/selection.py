@@ -16,7 +16,7 @@ from benchmark.errors import NotApplicable
 from benchmark.metrics import average_precision
 from benchmark.task import Inputs, SplitFeatures
 from tasks.sampling import held_out, subset
-from tasks.solvers.logistic import Path
+from tasks.solvers.path import Path
 
 Criterion = Literal["top1", "mean_per_class", "mAP", "mAP@11pt"]
 

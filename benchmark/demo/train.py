@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import torch
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from benchmark.demo.loop import Recipe, fit
 from benchmark.demo.methods import ARCH, Contrastive, Masked, Method, Supervised
-from benchmark.demo.pool import Pool, draw_pool
+from benchmark.demo.pool import CLASSES, CONDITIONS, Pool, draw_pool
 from benchmark.files import write_bytes
 
 Name = Literal["supervised", "contrastive", "masked"]
@@ -37,11 +38,11 @@ METHODS: dict[Name, Callable[[int], Method]] = {
     "masked": lambda classes: Masked(),
 }
 RECIPES: dict[Name, Recipe] = {
-    "supervised": Recipe(steps=700),
-    "contrastive": Recipe(steps=400, batch=256),
-    "masked": Recipe(steps=700),
+    "supervised": Recipe(steps=800),
+    "contrastive": Recipe(steps=1200),
+    "masked": Recipe(steps=900),
 }
-IMAGES = 10_000
+IMAGES = 12_000
 app = App(name="python -m benchmark.demo.train", help=__doc__)
 
 
@@ -89,8 +90,8 @@ def main(
     *,
     out: Path = Path(__file__).parent / "weights",
     only: Annotated[tuple[Name, ...], Parameter(consume_multiple=True, negative=())] = (),
-    images: int = IMAGES,
-    steps: int | None = None,
+    images: Annotated[int, Parameter(validator=Number(gte=len(CONDITIONS) * CLASSES))] = IMAGES,
+    steps: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     seed: int = 0,
 ) -> None:
     """Draws scenes of family `b` and trains the demo's backbones on them, minutes each on two cores.

@@ -1,9 +1,9 @@
 """The design matrix of a linear classifier: rows in blocks, and the one eigendecomposition that every lambda shares.
 
-A solver works on weights `w` (G, r, K) that are written in the eigenbasis of the centred features' scatter matrix, where
-G problems are solved side by side. Features are never copied as a whole when N > D: the weights are rotated instead, at a
-cost of D / N of a pass over the data. When N <= D the optimum lies in the span of the rows, and the rows are rotated into
-their (at most N) principal directions once; nothing D-dimensional is left in the loop.
+A solver works on weights `w` (G, r, K) that are written in the eigenbasis of the centred features' scatter matrix,
+where G problems are solved side by side. Features are never copied as a whole when N > D: the weights are rotated
+instead, at a cost of D / N of a pass over the data. When N <= D the optimum lies in the span of the rows, and the
+rows are rotated into their (at most N) principal directions once; nothing D-dimensional is left in the loop.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Design:
         mean64, variance = self._moments()
         self.mean = mean64.to(self.dtype)
         self.centred = bool((mean64.abs() > _OFFSET * variance.sqrt()).any())
+        self.spectrum: Tensor
         self.rotated: Tensor | None = None
         self._sample: tuple[Tensor, Tensor] | None = None
         self.basis: Tensor | None = None

@@ -1,8 +1,9 @@
 """Batched L-BFGS whose memory outlives the penalty.
 
 The pairs (s, y) that L-BFGS remembers are split: y = y_loss + lambda s on the penalised part. What is stored does not
-depend on lambda, so that the memory gathered at one lambda describes the curvature at the next, where it is read with the
-new lambda. On a path from strong to weak penalties the solver therefore starts each lambda with a good model of its Hessian.
+depend on lambda, so that the memory gathered at one lambda describes the curvature at the next, where it is read with
+the new lambda. On a path from strong to weak penalties the solver therefore starts each lambda with a good model of
+its Hessian.
 """
 
 from __future__ import annotations
@@ -31,45 +32,63 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Memory:
-    """The last pairs (s, y_loss), each (G, r + 1, K) or (1, r + 1, K) for a pair that all problems share."""
+    """The last pairs (s, y_loss), each (G, r + 1, K), or (1, r + 1, K) for a pair that all problems share."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self.pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=size)
 
     def push(self, step: Tensor, change: Tensor) -> None:
         """Remembers a step and the change of the loss's gradient along it."""
         self.pairs.append((step, change))
 
-    def only(self, problem: int) -> Memory:
-        """The memory of one problem, as pairs that any batch can share."""
-        memory = Memory(self.pairs.maxlen or 1)
-        for s, y in self.pairs:
-            memory.push(s if len(s) == 1 else s[problem, None], y if len(y) == 1 else y[problem, None])
-        return memory
+
+class InverseHessian:
+    """The model of the inverse Hessian that a memory and a preconditioner make at given penalties (G,)."""
+
+    def __init__(self, memory: Memory, lambdas: Tensor, preconditioner: EigenPreconditioner) -> None:
+        self.lambdas, self.preconditioner = lambdas.to(preconditioner.inverse.dtype)[:, None, None], preconditioner
+        self.pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=memory.size)
+        for step, change in memory.pairs:
+            self.push(step, change)
+
+    def push(self, step: Tensor, change: Tensor) -> None:
+        """Learns from a step and the change of the loss's gradient along it; a pair without curvature has no effect."""
+        y = change + self.lambdas * step
+        y[:, -1] = change[:, -1]
+        curvature = dot(step, y)
+        usable = curvature > torch.finfo(y.dtype).eps * dot(step, step).sqrt() * dot(y, y).sqrt()
+        self.pairs.append((step, y, torch.where(usable, curvature.reciprocal(), 0.0)))
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """The model times (G, r + 1, K): the two-loop recursion around the preconditioner."""
+        q = gradient.clone()
+        alphas = []
+        for s, y, rho in reversed(self.pairs):
+            alpha = (rho * dot(s, q))[:, None, None]
+            q.addcmul_(y, alpha, value=-1)
+            alphas.append(alpha)
+        q = self.preconditioner(q)
+        for (s, y, rho), alpha in zip(self.pairs, reversed(alphas), strict=True):
+            q.addcmul_(s, alpha - (rho * dot(y, q))[:, None, None])
+        return q
 
     def select(self, kept: Tensor) -> None:
         """Keeps the problems whose indices are in `kept`."""
-        chosen = [(s if len(s) == 1 else s[kept], y if len(y) == 1 else y[kept]) for s, y in self.pairs]
+        self.lambdas = self.lambdas[kept]
+        self.preconditioner.select(kept)
+        chosen = [(s if len(s) == 1 else s[kept], y[kept], rho[kept]) for s, y, rho in self.pairs]
         self.pairs = deque(chosen, self.pairs.maxlen)
 
-    def apply(self, gradient: Tensor, lambdas: Tensor, inverse: Callable[[Tensor], Tensor]) -> Tensor:
-        """The inverse Hessian model times (G, r + 1, K): the two-loop recursion around `inverse`."""
-        lam = lambdas.to(gradient.dtype)[:, None, None]
-        q = gradient.clone()
-        trail = []
-        for s, y_loss in reversed(self.pairs):
-            y = y_loss + lam * s
-            y[:, -1] -= lam[:, 0] * s[:, -1]
-            curvature = dot(s, y)
-            usable = curvature > torch.finfo(curvature.dtype).eps * dot(s, s).sqrt() * dot(y, y).sqrt()
-            rho = torch.where(usable, curvature.reciprocal(), 0.0)
-            alpha = rho * dot(s, q)
-            q -= alpha[:, None, None] * y
-            trail.append((s, y, rho, alpha))
-        q = inverse(q)
-        for s, y, rho, alpha in reversed(trail):
-            q += (alpha - rho * dot(y, q))[:, None, None] * s
-        return q
+    def memory(self, problem: int) -> Memory:
+        """What one problem remembers, free of its penalty."""
+        memory = Memory(self.pairs.maxlen or 1)
+        for s, y, _ in self.pairs:
+            step = s if len(s) == 1 else s[problem, None]
+            change = y[problem, None] - self.lambdas[problem] * step
+            change[:, -1] = y[problem, -1]
+            memory.push(step, change)
+        return memory
 
 
 @dataclass
@@ -110,46 +129,51 @@ def minimise(
     evaluate: Evaluate,
     start: tuple[Tensor, Tensor, Tensor],
     lambdas: Tensor,
-    inverse: EigenPreconditioner,
+    preconditioner: EigenPreconditioner,
     memory: Memory,
     tol: float,
     max_iter: int,
 ) -> Outcome:
     """Minimises loss + lambda / 2 |weights|^2 for G penalties side by side.
 
-    A problem leaves the batch when its objective is estimated to be within `tol` (relative) of the least one. Two figures
-    bound that distance: |gradient|^2 / (2 lambda), which is the duality gap and a certificate; and twice the quasi-Newton
-    decrement g' H g / 2 with H the inverse Hessian model, which is an estimate. The smaller one is taken. Before the first pass
-    at a penalty the model is that of a neighbour, and then a tenth of the tolerance has to be met.
+    A problem leaves the batch when its objective is estimated to be within `tol` (relative) of the least one. Two
+    figures bound that distance: |gradient|^2 / (2 lambda), which is the duality gap and a certificate; and twice the
+    quasi-Newton decrement g' H g / 2 with H the inverse Hessian model, which is an estimate. The smaller one is
+    taken. Before the first pass at a penalty the model is that of a neighbour, and then a tenth of the tolerance has
+    to be met.
 
     Args:
         evaluate: loss and gradient of parameters (G', r + 1, K), without the penalty.
         start: parameters (G, r + 1, K), and the loss (G,) and gradient there.
         lambdas: (G,) float64 penalties.
-        inverse: the preconditioner (it follows the problems that are still in the batch).
+        preconditioner: made for these penalties.
         memory: pairs to start from (they are left alone).
         tol: relative gap.
         max_iter: most passes per problem.
     """
     theta, loss, gradient = start
     objective, full = penalised(theta, loss, lambdas), _full(theta, gradient, lambdas)
-    inherited, memory = memory, Memory(memory.pairs.maxlen or 1)
-    memory.pairs.extend(inherited.pairs)
+    inverse = InverseHessian(memory, lambdas, preconditioner)
     total = len(lambdas)
     final = Outcome(
-        theta.clone(), loss.clone(), gradient.clone(), objective.clone(), torch.full_like(objective, torch.inf),
-        torch.zeros(total, dtype=torch.bool, device=theta.device), torch.zeros(total, dtype=torch.int64, device=theta.device),
-        memory,
-    )  # fmt: skip
+        theta=theta.clone(),
+        loss=loss.clone(),
+        gradient=gradient.clone(),
+        objective=objective.clone(),
+        gap=torch.full_like(objective, torch.inf),
+        converged=torch.zeros(total, dtype=torch.bool, device=theta.device),
+        iterations=torch.zeros(total, dtype=torch.int64, device=theta.device),
+        memory=memory,
+    )
     alive = torch.arange(total, device=theta.device)
     rejected = torch.zeros(total, dtype=torch.int64, device=theta.device)
     iteration = 0
     while len(alive):
-        direction = -memory.apply(full, lambdas, inverse)
+        direction = -inverse(full)
         slope = dot(full, direction).double()
         uphill = slope >= 0
         if uphill.any():  # rounding has spoilt the model: fall back on the preconditioner
-            plain = -inverse(full)
+            plain = -preconditioner(full)
             direction = torch.where(uphill[:, None, None], plain, direction)
             slope = torch.where(uphill, dot(full, plain).double(), slope)
         certificate = full.double().square().flatten(1).sum(1) / (2 * lambdas)
@@ -165,14 +189,13 @@ def minimise(
             final.objective[at], final.gap[at] = objective[finished], gap[finished]
             final.converged[at], final.iterations[at] = converged[finished], iteration
             if finished[-1] and int(alive[-1]) == total - 1:
-                final.memory = memory.only(len(alive) - 1)
+                final.memory = inverse.memory(len(alive) - 1)
             kept = (~finished).nonzero().squeeze(1)
             if not len(kept):
                 break
             alive, lambdas, rejected = alive[kept], lambdas[kept], rejected[kept]
             theta, loss, gradient = theta[kept], loss[kept], gradient[kept]
             objective, full, direction, slope = objective[kept], full[kept], direction[kept], slope[kept]
-            memory.select(kept)
             inverse.select(kept)
         length = 0.5 ** (rejected - 1).clamp_min(0)
         step = length.to(theta.dtype)[:, None, None] * direction
@@ -191,9 +214,9 @@ def minimise(
         flatter = dot(trial_full, direction).double().abs() <= 0.9 * slope.abs()
         accepted = finite & (lower | (level & flatter))
         where = accepted[:, None, None]
-        theta, gradient, full = (
-            torch.where(where, trial, theta), torch.where(where, trial_gradient, gradient), torch.where(where, trial_full, full),
-        )  # fmt: skip
+        theta = torch.where(where, trial, theta)
+        gradient = torch.where(where, trial_gradient, gradient)
+        full = torch.where(where, trial_full, full)
         loss = torch.where(accepted, trial_loss, loss)
         objective = torch.where(accepted, trial_objective, objective)
         rejected = torch.where(accepted, 0, rejected + 1)

@@ -1,7 +1,7 @@
 """The loss of linear classifiers on many parameter vectors at once, in one pass over the rows.
 
-Every problem of a batch sees the same rows, so that G problems of K classes cost one matrix product of width G K. Sums over
-samples are accumulated in float64: line searches compare objectives that agree to seven digits.
+Every problem of a batch sees the same rows, so that G problems of K classes cost one matrix product of width G K.
+Sums over samples are accumulated in float64: line searches compare objectives that agree to seven digits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def softmax_loss_(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def sigmoid_loss_(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, summed over classes, (n, G) of logits (n, G, K) for indicators (n, K); in place as above."""
+    """Binary cross-entropy summed over classes (n, G), of logits (n, G, K) for indicators (n, K); in place too."""
     sign = (1 - 2 * targets).unsqueeze(1)
     logits *= sign
     loss = torch.nn.functional.softplus(logits, threshold=80).sum(-1)

@@ -1,11 +1,11 @@
 """An eigenbasis preconditioner for linear classifiers: exact at zero weights, close to the Hessian everywhere else.
 
-The Hessian of the loss is the sum over samples of (diag(p) - p p') x (x x'). Were p independent of x it would be A x S, with A
-the (K, K) mean of the class coupling diag(p) - p p' and S the (D, D) scatter matrix of the features, and it would be diagonal
-in the eigenbases of A and S; so would be the Hessian plus lambda I, for every lambda at the price of one eigendecomposition
-of S. They are not independent, but that basis remains a good one: the preconditioner takes the Hessian's true diagonal in
-it, averaged over a sample of the rows. (The Kronecker form of the average is that of K-FAC, Martens and Grosse, ICML 2015;
-the diagonal in its eigenbasis is that of George et al., NeurIPS 2018.)
+The Hessian of the loss is the sum over samples of (diag(p) - p p') x (x x'). Were p independent of x it would be A x
+S, with A the (K, K) mean of the class coupling diag(p) - p p' and S the (D, D) scatter matrix of the features, and it
+would be diagonal in the eigenbases of A and S; so would be the Hessian plus lambda I, for every lambda at the price
+of one eigendecomposition of S. They are not independent, but that basis remains a good one: the preconditioner takes
+the Hessian's true diagonal in it, averaged over a sample of the rows. (The Kronecker form of the average is that of
+K-FAC, Martens and Grosse, ICML 2015; the diagonal in its eigenbasis is that of George et al., NeurIPS 2018.)
 """
 
 from __future__ import annotations

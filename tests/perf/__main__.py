@@ -9,11 +9,14 @@ import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from tests.perf.registry import Row
 
 _MODULES = tuple(
     f"tests.perf.{name}" for name in ("logreg", "knn", "extraction", "battery", "memory")
@@ -35,7 +38,7 @@ def main(
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
     import torch
 
-    from tests.perf.registry import REGISTRY, Row, Setting
+    from tests.perf.registry import REGISTRY, Setting
 
     torch.set_num_threads(cores)
     for module in _MODULES:
@@ -58,7 +61,7 @@ def main(
     return 1 if any(row.met is False for _, row in rows) else 0
 
 
-def _write(out: Path, rows: list[tuple[str, object]], quick: bool, cores: int) -> None:
+def _write(out: Path, rows: list[tuple[str, Row]], quick: bool, cores: int) -> None:
     import torch
 
     facts = {
@@ -71,7 +74,7 @@ def _write(out: Path, rows: list[tuple[str, object]], quick: bool, cores: int) -
     temporary.replace(out)
 
 
-def _table(rows: list[tuple[str, object]]) -> Table:
+def _table(rows: list[tuple[str, Row]]) -> Table:
     table = Table("benchmark", "device", "ours", "peer", "ratio", "required", "met", "notes", title="ours and peers")
     for device, row in rows:
         met = {True: "yes", False: "NO", None: "-"}[row.met]

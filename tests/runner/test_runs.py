@@ -61,8 +61,9 @@ def test_a_deleted_result_is_made_again_from_stored_features(cli: CommandLine, t
 
 
 def test_batch_size_and_workers_do_not_touch_the_figures(cli: CommandLine, tmp_path: Path) -> None:
-    run(cli, tmp_path / "a", "--batch-size", "7", "--workers", "2", "--cache", tmp_path / "ca")
-    run(cli, tmp_path / "b", "--batch-size", "64", "--workers", "0", "--cache", tmp_path / "cb")
+    tasks = ("--task", "knn", "nmc", "fewshot", "lowshot")
+    run(cli, tmp_path / "a", *tasks, "--batch-size", "7", "--workers", "2", "--cache", tmp_path / "ca")
+    run(cli, tmp_path / "b", *tasks, "--batch-size", "64", "--workers", "0", "--cache", tmp_path / "cb")
     first, second = figures(tmp_path / "a"), figures(tmp_path / "b")
     assert first.keys() == second.keys()
     for name, values in first.items():
