@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.results.schema import Result
 from leaderboard.best import clear_winner
 from leaderboard.tables import Column, Entry, mean_over_seeds, spread_over_seeds, wide_columns
 
@@ -37,33 +38,38 @@ def _one_model(model: str, entries: Sequence[Entry]) -> RenderableType:
 
 
 def _one_dataset(title: str, entries: Sequence[Entry]) -> Table:
-    table = Table(
-        title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
-    )
+    """A heading per protocol (and seed), then its metrics, the headline in bold."""
     drawn = any(metric.spread is not None for entry in entries for metric in entry.result.metrics)
-    table.add_column("protocol", overflow="fold")
-    table.add_column("metric", no_wrap=True)
-    for name in ("value", "95% interval", *(["±draws"] if drawn else []), "n"):
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("protocol, metric", overflow="fold")
+    for name in ("value", "95% interval", *(["± draws"] if drawn else []), "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("selection", overflow="fold")
     several = len({entry.result.seed for entry in entries}) > 1
     for entry in entries:
         result = entry.result
-        label = result.protocol.name + (" (paper)" if result.protocol.paper else "")
-        label += f" seed {result.seed}" if several else ""
+        table.add_row(Text(_heading(result, several), style="cyan"))
         for place, metric in enumerate(result.metrics):
             table.add_row(
-                Text(label if place == 0 else ""),
-                metric.name + ("" if metric.higher_is_better else " ↓"),
+                f"  {metric.name}" + ("" if metric.higher_is_better else " ↓"),
                 f"{metric.value:.2f}",
                 escape(f"[{metric.ci_low:.2f}, {metric.ci_high:.2f}]"),
                 *(["" if metric.spread is None else f"{metric.spread:.2f}"] if drawn else []),
                 f"{metric.n:,}",
-                result.selection.how if place == 0 else "",
                 style="bold" if metric.name == result.headline else "",
                 end_section=place == len(result.metrics) - 1,
             )
     return table
+
+
+def _heading(result: Result, with_seed: bool) -> str:
+    parts = [result.protocol.name]
+    if result.protocol.paper:
+        parts.append("(paper)")
+    if result.selection.how != "none":
+        parts.append(f"selected on {result.selection.how} (n={result.selection.n:,})")
+    if with_seed:
+        parts.append(f"seed {result.seed}")
+    return " ".join(parts)
 
 
 def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> RenderableType:

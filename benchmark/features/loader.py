@@ -59,8 +59,13 @@ def _collate(items: list[tuple[int, np.ndarray | None, str]]) -> Batch:
     return Batch(torch.from_numpy(images), [position for position, _ in good], bad)
 
 
+_NICE = 10
+"""Decoding yields to a forward pass on the same cores, whose threads wait for each other, and fills what it leaves."""
+
+
 def _quiet_worker(worker: int) -> None:
     torch.set_num_threads(1)  # decoding is single-threaded; a pool per worker would fight the forward pass
+    os.nice(_NICE)
 
 
 def default_workers() -> int:

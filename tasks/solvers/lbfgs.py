@@ -18,9 +18,10 @@ from torch import Tensor
 from tasks.solvers.preconditioner import EigenPreconditioner
 
 _ARMIJO = 1e-4
-_ROUNDING = (
-    1e-7  # objectives closer than this (relatively) are compared by slope instead: float32 products tell no more
-)
+# Objectives that are closer than this (relatively) are compared by slope instead: rounded products tell no more.
+_ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}
+_WINDOW = 2  # passes over which a decrease is measured, to be compared with that of as many passes before
+_SLOWEST = 0.95  # greatest ratio of the two that is extrapolated
 _REJECTIONS = 12  # steps in a row that do not lower the objective, before a problem is given up as stalled
 
 Evaluate = Callable[[Tensor], "tuple[Tensor, Tensor]"]
@@ -136,11 +137,11 @@ def minimise(
 ) -> Outcome:
     """Minimises loss + lambda / 2 |weights|^2 for G penalties side by side.
 
-    A problem leaves the batch when its objective is estimated to be within `tol` (relative) of the least one. Two
-    figures bound that distance: |gradient|^2 / (2 lambda), which is the duality gap and a certificate; and twice the
-    quasi-Newton decrement g' H g / 2 with H the inverse Hessian model, which is an estimate. The smaller one is
-    taken. Before the first pass at a penalty the model is that of a neighbour, and then a tenth of the tolerance has
-    to be met.
+    A problem leaves the batch when its objective is estimated to be within `tol` (relative) of the least one. The
+    duality gap, |gradient|^2 / (2 lambda), certifies that; it is far too cautious for weak penalties, and then two
+    estimates have to agree: twice the quasi-Newton decrement g' H g / 2, with H the inverse Hessian model, and what is
+    still to come if the decrease of the last passes goes on as the geometric series that it looks like. Before the
+    first pass at a penalty the model is that of a neighbour, and then a tenth of the tolerance has to be met.
 
     Args:
         evaluate: loss and gradient of parameters (G', r + 1, K), without the penalty.
@@ -167,6 +168,7 @@ def minimise(
     )
     alive = torch.arange(total, device=theta.device)
     rejected = torch.zeros(total, dtype=torch.int64, device=theta.device)
+    history = [objective]
     iteration = 0
     while len(alive):
         direction = -inverse(full)
@@ -178,7 +180,8 @@ def minimise(
             slope = torch.where(uphill, dot(full, plain).double(), slope)
         certificate = full.double().square().flatten(1).sum(1) / (2 * lambdas)
         free = full[:, -1].abs().amax(-1) > 1e-6 * full.abs().flatten(1).amax(1)  # the bias has no penalty to bound it
-        gap = torch.minimum(slope.abs(), torch.where(free, torch.inf, certificate))
+        estimate = torch.maximum(slope.abs(), _to_come(history))
+        gap = torch.minimum(estimate, torch.where(free, torch.inf, certificate))
         converged = gap <= (tol if iteration else 0.1 * tol) * objective
         finished = converged | (rejected >= _REJECTIONS) | (slope == 0)
         if iteration >= max_iter:
@@ -197,6 +200,7 @@ def minimise(
             theta, loss, gradient = theta[kept], loss[kept], gradient[kept]
             objective, full, direction, slope = objective[kept], full[kept], direction[kept], slope[kept]
             inverse.select(kept)
+            history = [past[kept] for past in history]
         length = 0.5 ** (rejected - 1).clamp_min(0)
         step = length.to(theta.dtype)[:, None, None] * direction
         trial = theta + step
@@ -205,12 +209,10 @@ def minimise(
         iteration += 1
         # A rejected trial still tells the curvature along its step, which is what shortens the next one.
         finite = torch.isfinite(trial_objective)
-        change = trial_gradient - gradient
-        memory.push(
-            torch.where(finite[:, None, None], trial - theta, 0.0), torch.where(finite[:, None, None], change, 0.0)
-        )
+        known = finite[:, None, None]
+        inverse.push(torch.where(known, trial - theta, 0.0), torch.where(known, trial_gradient - gradient, 0.0))
         lower = trial_objective <= objective + _ARMIJO * length * slope
-        level = (trial_objective - objective).abs() <= _ROUNDING * objective.abs()
+        level = (trial_objective - objective).abs() <= _ROUNDING[theta.dtype] * objective.abs()
         flatter = dot(trial_full, direction).double().abs() <= 0.9 * slope.abs()
         accepted = finite & (lower | (level & flatter))
         where = accepted[:, None, None]
@@ -220,4 +222,14 @@ def minimise(
         loss = torch.where(accepted, trial_loss, loss)
         objective = torch.where(accepted, trial_objective, objective)
         rejected = torch.where(accepted, 0, rejected + 1)
+        history = [*history[-2 * _WINDOW :], objective]
     return final
+
+
+def _to_come(history: list[Tensor]) -> Tensor:
+    """How much lower the objective (G,) will get, from its last values, if it goes on falling at the same rate."""
+    if len(history) <= 2 * _WINDOW:
+        return torch.zeros_like(history[-1])
+    earlier, later = history[0] - history[_WINDOW], history[_WINDOW] - history[-1]
+    rate = (later / earlier.clamp_min(torch.finfo(later.dtype).tiny)).clamp(0.0, _SLOWEST)
+    return (later * rate / (1 - rate)).clamp_min(0.0)

@@ -90,7 +90,7 @@ def fit_path(
         walk = Walk(objective, penalties, max_iter, held_out, width)
         if warm_start is not None:
             walk.start_from(warm_start)
-        return walk.run(tol, prune, progress or (lambda done, total, what: None))
+        return walk.run(tol, prune, warm_start is None, progress or (lambda done, total, what: None))
 
 
 def fit(

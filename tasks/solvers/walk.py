@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import DataError
-from tasks.solvers.lbfgs import Memory, minimise, penalised
+from tasks.solvers.lbfgs import Memory, Outcome, minimise, penalised
 from tasks.solvers.objective import Objective
 from tasks.solvers.path import HeldOut, Path
 from tasks.solvers.preconditioner import EigenPreconditioner
@@ -25,6 +25,8 @@ Progress = Callable[[int, int, str], None]
 _MEMORY = 40  # pairs; the memory is carried along the path, so that more are of use than within one solve
 _WIDTH = {"cpu": 32, "cuda": 1024}  # columns of a matrix product below which one lambda alone wastes the device
 _SEPARABLE = 0.6  # d log(objective) / d log(lambda) from which on the classes are taken to be separable
+_STRONG = 0.01  # penalty, as a fraction of the largest scatter of the features, below which zero is no good start
+_APPROACH = 1e-2  # relative gap on the way to the first penalty
 _SCAN = 3e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
 _NEAR = 1.5  # points below the best score within which penalties are solved to the caller's tolerance
 _FAR = 2.5  # points below the best score from which on weaker penalties are not looked at
@@ -109,17 +111,29 @@ class Walk:
             raise DataError("a fitted classifier to start from", "none on that path", "leave out warm_start")
         self.jump(theta)
 
-    def solve(self, at: list[int], tol: float) -> None:
-        """Solves the penalties with indices `at`, strongest first, from where the walk stands, and goes to the last."""
-        path, design = self.path, self.objective.design
-        lambdas = (path.lambdas[at] * self.factor).to(design.device)
-        inverse = EigenPreconditioner(self.objective, self.theta[-1:], lambdas.to(design.dtype))
-        count = len(at)
+    def approach(self, lam: float) -> None:
+        """Comes down roughly to `lam` from where penalties begin to matter, a decade at a time."""
+        station = _STRONG * float(self.objective.design.spectrum.max())
+        while station > 3.0 * lam:
+            self._minimise(torch.tensor([station], dtype=torch.float64), _APPROACH)
+            station /= 10.0
+
+    def _minimise(self, penalties: Tensor, tol: float) -> Outcome:
+        """Solves penalties (G,), strongest first, from where the walk stands, and goes to the last."""
+        design, count = self.objective.design, len(penalties)
+        lambdas = (penalties * self.factor).to(design.device)
+        preconditioner = EigenPreconditioner(self.objective, self.theta[-1:], lambdas.to(design.dtype))
         start = (self.theta.expand(count, -1, -1), self.loss.expand(count), self.gradient.expand(count, -1, -1))
-        outcome = minimise(self.objective.evaluate, start, lambdas, inverse, self.memory, tol, self.max_iter)
+        outcome = minimise(self.objective.evaluate, start, lambdas, preconditioner, self.memory, tol, self.max_iter)
         self.theta, self.loss, self.gradient = outcome.theta[-1:], outcome.loss[-1:], outcome.gradient[-1:]
         self.memory = outcome.memory
-        self.trail.append((math.log(path.lambdas[at[-1]]), float(outcome.objective[-1]), self.theta))
+        self.trail.append((math.log(penalties[-1]), float(outcome.objective[-1]), self.theta))
+        return outcome
+
+    def solve(self, at: list[int], tol: float) -> None:
+        """Solves the penalties with indices `at`, strongest first, and records what comes of it."""
+        path, design = self.path, self.objective.design
+        outcome = self._minimise(path.lambdas[at], tol)
         path.weights[at], path.biases[at] = design.to_features(outcome.theta)
         path.objective[at] = outcome.objective.cpu()
         path.gap[at] = (outcome.gap / outcome.objective).cpu()
@@ -129,10 +143,15 @@ class Walk:
             for i in at:
                 path.val_score[i] = self.held_out.judge(path.weights[i], path.biases[i])
 
-    def run(self, tol: float, prune: bool, progress: Progress) -> Path:
-        """Walks the path: all of it to `tol`, or all of it roughly and the neighbourhood of the best to `tol`."""
+    def run(self, tol: float, prune: bool, cold: bool, progress: Progress) -> Path:
+        """Walks the path: all of it to `tol`, or all of it roughly and the neighbourhood of the best to `tol`.
+
+        `cold` says that the walk still stands at zero weights.
+        """
         path = self.path
         order = torch.argsort(path.lambdas, descending=True, stable=True).tolist()
+        if cold:
+            self.approach(float(path.lambdas.max()))
         rough = prune and self.held_out is not None and tol < _SCAN
         for begin in range(0, len(order), self.group):
             at = order[begin : begin + self.group]

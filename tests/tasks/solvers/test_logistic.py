@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -81,7 +84,7 @@ def test_rare_classes_and_sample_weights_are_scikit_learns() -> None:
     x, y = x[kept], y[kept]
     weight = torch.linspace(0.1, 3.0, len(y), dtype=torch.float64)
     weight[::7] = 0.0
-    coef, intercept = peer(x, y, 0.5, weight)
+    coef, _ = peer(x, y, 0.5, weight)
     found = fit(x.double(), y, 0.5, n_classes=4, tol=1e-12, sample_weight=weight)
     np.testing.assert_allclose(found.weights[0].numpy(), coef, rtol=2e-4, atol=2e-5 * np.abs(coef).max())
 
@@ -89,7 +92,8 @@ def test_rare_classes_and_sample_weights_are_scikit_learns() -> None:
 @pytest.mark.parametrize("n", [300, 15])
 def test_collinear_and_constant_columns_change_nothing_that_can_be_seen(n: int) -> None:
     x, y = spectrum_features(n, 9, 3)
-    x = torch.cat([x, x[:, :4] @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1)), torch.ones(n, 1)], dim=1)
+    mixed = x[:, :4] @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    x = torch.cat([x, mixed, torch.ones(n, 1)], dim=1)
     for lam in (1e-4, 1.0):
         least = objective(x, y, *peer(x, y, lam), lam)
         for features in (x, x.double()):
@@ -255,10 +259,10 @@ def test_selection_follows_the_score_that_is_asked_for() -> None:
         (lambda a: a.update(X_val=a["features"] * torch.nan, y_val=a["targets"]), "finite held-out features"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(change: object, said: str) -> None:
+def test_what_makes_no_sense_is_refused_in_one_line(change: Callable[[dict[str, Any]], None], said: str) -> None:
     x, y = overlapping(60, 5, 3)
-    arguments = {"features": x.clone(), "targets": y.clone(), "lambdas": [1.0], "n_classes": 3}
-    change(arguments)  # type: ignore[operator]
+    arguments: dict[str, Any] = {"features": x.clone(), "targets": y.clone(), "lambdas": [1.0], "n_classes": 3}
+    change(arguments)
     with pytest.raises(DataError) as caught:
         fit_path(**arguments)
     assert said in str(caught.value)
