@@ -24,7 +24,7 @@ demo: env        ## the frozen battery on generated scenes and four tiny shipped
 	$(BIN)/python run_bench.py demo
 
 test: env        ## every test; those that need real data run when TRANSFERBENCH_DATA names the folder
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: env        ## format check, lint, types, import directions
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -81,11 +82,21 @@ def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> Renderab
         arrow = " ↓" if column.higher_is_better is False else ""
         table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
         winners[column.label] = clear_winner(column)
-    for model in models:
+    for model in _best_first(models, columns):
         cells = [_cell(column, model, winners[column.label] == model) for column in columns]
         table.add_row(escape(model), *cells)
     note = "± half of the 95% interval over test samples · ★ better than every other model (paired test, 5%, Holm)"
     return Group(table, Text(note, style="dim"))
+
+
+def _best_first(models: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """Models by their mean rank over the columns that they have; those without any come last."""
+    ranks: dict[str, list[int]] = {model: [] for model in models}
+    for column in columns:
+        sign = -1 if column.higher_is_better else 1
+        for rank, model in enumerate(sorted(column.cells, key=lambda m: sign * mean_over_seeds(column.values(m)))):
+            ranks[model].append(rank)
+    return sorted(models, key=lambda model: fmean(ranks[model]) if ranks[model] else len(models))
 
 
 def _cell(column: Column, model: str, winner: bool) -> Text:

@@ -82,7 +82,7 @@ class Contrastive(Method):
     """SimCLR (Chen et al. 2020): two views of an image are to be closer than views of any others in the batch.
 
     Attributes:
-        temperature: of the similarities; 0.1 to 0.5 differ little in figure 9 of the paper's appendix.
+        temperature: what cosine similarities are divided by.
     """
 
     augment = Augmentation(area=(0.3, 1.0), jitter=0.4, hue=0.5, grey=0.2, blur=0.2)

@@ -28,7 +28,7 @@ def data(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def published(train: Tensor, test: Tensor, labels: Tensor, k: int) -> Tensor:
-    """DINO's evaluation as published does it: 100 parts of the test set, each a product, a top-k, and a one-hot vote."""
+    """DINO's published evaluation: 100 parts of the test set, each a product, a top-k and a one-hot vote."""
     predictions = []
     for part in test.chunk(100):
         similarity, indices = (part @ train.T).topk(k, dim=1)
