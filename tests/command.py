@@ -45,7 +45,9 @@ class CommandLine:
 
     def start(self, *arguments: str | Path, wrapper: str = "") -> subprocess.Popen[str]:
         """Starts `run_bench.py` in a process of its own; `wrapper` is Python code that runs before it."""
-        code = f"{wrapper}\nimport run_bench; run_bench.main()"
+        # a shell that puts jobs into the background has them ignore interrupts; a person's terminal does not
+        interrupts = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{interrupts}\n{wrapper}\nimport run_bench; run_bench.main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=ROOT,

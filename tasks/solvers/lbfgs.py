@@ -19,7 +19,7 @@ from tasks.solvers.preconditioner import EigenPreconditioner
 
 _ARMIJO = 1e-4
 # Objectives that are closer than this (relatively) are compared by slope instead: rounded products tell no more.
-_ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}
+ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}
 _WINDOW = 2  # passes over which a decrease is measured, to be compared with that of as many passes before
 _SLOWEST = 0.95  # greatest ratio of the two that is extrapolated
 _REJECTIONS = 12  # steps in a row that do not lower the objective, before a problem is given up as stalled
@@ -114,13 +114,28 @@ class Outcome:
     iterations: Tensor
     memory: Memory
 
+    def only(self, i: int) -> Outcome:
+        """Problem `i` alone, as a batch of one."""
+        return Outcome(
+            self.theta[i, None], self.loss[i, None], self.gradient[i, None], self.objective[i, None], self.gap[i, None],
+            self.converged[i, None], self.iterations[i, None], self.memory,
+        )  # fmt: skip
+
+    def put(self, i: int, one: Outcome) -> None:
+        """Replaces problem `i` by a batch of one; the memory becomes that one's."""
+        self.theta[i], self.loss[i], self.gradient[i] = one.theta[0], one.loss[0], one.gradient[0]
+        self.objective[i], self.gap[i] = one.objective[0], one.gap[0]
+        self.converged[i], self.iterations[i] = one.converged[0], one.iterations[0]
+        self.memory = one.memory
+
 
 def penalised(theta: Tensor, loss: Tensor, lambdas: Tensor) -> Tensor:
     """Loss plus penalty (G,), of parameters (G, r + 1, K) whose last row is the bias."""
     return loss + 0.5 * lambdas * theta[:, :-1].double().square().flatten(1).sum(1)
 
 
-def _full(theta: Tensor, gradient: Tensor, lambdas: Tensor) -> Tensor:
+def full_gradient(theta: Tensor, gradient: Tensor, lambdas: Tensor) -> Tensor:
+    """The gradient (G, r + 1, K) with that of the penalty."""
     full = gradient.clone()
     full[:, :-1] += lambdas.to(theta.dtype)[:, None, None] * theta[:, :-1]
     return full
@@ -153,7 +168,7 @@ def minimise(
         max_iter: most passes per problem.
     """
     theta, loss, gradient = start
-    objective, full = penalised(theta, loss, lambdas), _full(theta, gradient, lambdas)
+    objective, full = penalised(theta, loss, lambdas), full_gradient(theta, gradient, lambdas)
     inverse = InverseHessian(memory, lambdas, preconditioner)
     total = len(lambdas)
     final = Outcome(
@@ -205,14 +220,17 @@ def minimise(
         step = length.to(theta.dtype)[:, None, None] * direction
         trial = theta + step
         trial_loss, trial_gradient = evaluate(trial)
-        trial_objective, trial_full = penalised(trial, trial_loss, lambdas), _full(trial, trial_gradient, lambdas)
+        trial_objective, trial_full = (
+            penalised(trial, trial_loss, lambdas),
+            full_gradient(trial, trial_gradient, lambdas),
+        )
         iteration += 1
         # A rejected trial still tells the curvature along its step, which is what shortens the next one.
         finite = torch.isfinite(trial_objective)
         known = finite[:, None, None]
         inverse.push(torch.where(known, trial - theta, 0.0), torch.where(known, trial_gradient - gradient, 0.0))
         lower = trial_objective <= objective + _ARMIJO * length * slope
-        level = (trial_objective - objective).abs() <= _ROUNDING[theta.dtype] * objective.abs()
+        level = (trial_objective - objective).abs() <= ROUNDING[theta.dtype] * objective.abs()
         flatter = dot(trial_full, direction).double().abs() <= 0.9 * slope.abs()
         accepted = finite & (lower | (level & flatter))
         where = accepted[:, None, None]

@@ -46,9 +46,9 @@ def fit_path(
     """Fits a linear classifier for every penalty.
 
     Pruning, with held-out data. All penalties are first solved roughly (relative gap 3e-3) and scored, from strong to
-    weak; once three in a row are behind the best so far by max(2.5 points, 2.5 standard errors of an accuracy of 1/2
+    weak; once three in a row are behind the best so far by max(2.5 points, 2 standard errors of an accuracy of 1/2
     on the held-out samples), or one is after three falls in a row, the weaker ones are not looked at. Then those
-    within max(1.5 points, 2 standard errors) of the best are solved to `tol` and scored again, until no unsolved one
+    within max(1.5 points, 1 standard error) of the best are solved to `tol` and scored again, until no unsolved one
     is that near. Only these can be chosen. The others are `stopped`: their objective, gap and score are those of the
     rough solution, or NaN where there is none.
 

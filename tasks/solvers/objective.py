@@ -6,6 +6,7 @@ Sums over samples are accumulated in float64: line searches compare objectives t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from tasks.solvers.design import Design
 
 Kind = Literal["softmax", "sigmoid"]
+_KEPT = 1 << 25  # probabilities that are kept for products with the Hessian
 _BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}  # logits in flight: what a core's cache holds; what keeps a GPU busy
 
 
@@ -82,6 +84,45 @@ class Objective:
             sums += flat.sum(0)
             product += rows.T @ flat
         return loss, self.design.collect(product.to(theta.dtype), sums.to(theta.dtype), groups)
+
+    def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """The product of the loss's Hessian at parameters (1, r + 1, K) with a direction of that shape.
+
+        Each product is a pass over the data; probabilities are kept between them where there is room.
+        """
+        rows_at_once = self._rows(1)
+        weight, offset = self.design.expand(theta)
+        keep = len(self.design) * self.classes <= _KEPT
+        kept: dict[int, Tensor] = {}
+
+        def probabilities(start: int, rows: Tensor) -> Tensor:
+            if start in kept:
+                return kept[start]
+            logits = torch.addmm(offset, rows, weight)
+            p = torch.softmax(logits, -1) if self.kind == "softmax" else torch.sigmoid(logits)
+            if keep:
+                kept[start] = p
+            return p
+
+        def product(direction: Tensor) -> Tensor:
+            self.passes += 1
+            along, shift = self.design.expand(direction)
+            total = torch.zeros(along.shape, dtype=torch.float64, device=theta.device)
+            sums = torch.zeros(along.shape[1], dtype=torch.float64, device=theta.device)
+            for start, stop, rows in self.design.blocks(rows_at_once):
+                p = probabilities(start, rows)
+                change = torch.addmm(shift, rows, along)
+                if self.kind == "softmax":
+                    change = p * (change - (p * change).sum(-1, keepdim=True))
+                else:
+                    change = p * (1 - p) * change
+                if self.design.weights is not None:
+                    change *= self.design.weights[start:stop, None]
+                sums += change.sum(0)
+                total += rows.T @ change
+            return self.design.collect(total.to(theta.dtype), sums.to(theta.dtype), 1)
+
+        return product
 
     def _rows(self, groups: int) -> int:
         return max(64, self.block // (groups * self.classes))

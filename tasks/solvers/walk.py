@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import DataError
-from tasks.solvers.lbfgs import Memory, Outcome, minimise, penalised
+from tasks.solvers.lbfgs import InverseHessian, Memory, Outcome, minimise, penalised
+from tasks.solvers.newton import refine
 from tasks.solvers.objective import Objective
 from tasks.solvers.path import HeldOut, Path
 from tasks.solvers.preconditioner import EigenPreconditioner
@@ -24,7 +25,8 @@ Progress = Callable[[int, int, str], None]
 
 _MEMORY = 40  # pairs; the memory is carried along the path, so that more are of use than within one solve
 _WIDTH = {"cpu": 32, "cuda": 1024}  # columns of a matrix product below which one lambda alone wastes the device
-_SEPARABLE = 0.6  # d log(objective) / d log(lambda) from which on the classes are taken to be separable
+_SEPARABLE = 0.5  # d log(objective) / d log(lambda) from which on the classes are taken to be separable
+_QUASI = 25  # passes by the quasi-Newton method, after which Newton's takes over
 _STRONG = 0.01  # penalty, as a fraction of the largest scatter of the features, below which zero is no good start
 _APPROACH = 1e-2  # relative gap on the way to the first penalty
 _SCAN = 3e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
@@ -124,11 +126,30 @@ class Walk:
         lambdas = (penalties * self.factor).to(design.device)
         preconditioner = EigenPreconditioner(self.objective, self.theta[-1:], lambdas.to(design.dtype))
         start = (self.theta.expand(count, -1, -1), self.loss.expand(count), self.gradient.expand(count, -1, -1))
-        outcome = minimise(self.objective.evaluate, start, lambdas, preconditioner, self.memory, tol, self.max_iter)
+        quick = min(self.max_iter, _QUASI)
+        outcome = minimise(self.objective.evaluate, start, lambdas, preconditioner, self.memory, tol, quick)
+        if tol < _SCAN:
+            for i in range(count):
+                self._make_sure(outcome, i, lambdas[i, None], tol)
         self.theta, self.loss, self.gradient = outcome.theta[-1:], outcome.loss[-1:], outcome.gradient[-1:]
         self.memory = outcome.memory
         self.trail.append((math.log(penalties[-1]), float(outcome.objective[-1]), self.theta))
         return outcome
+
+    def _make_sure(self, outcome: Outcome, i: int, lam: Tensor, tol: float) -> None:
+        """Goes on by Newton's method with problem `i` of an outcome if the quasi-Newton one has no say in it.
+
+        That is where it has not converged, and where the penalty is a large part of the objective: the classes are then
+        all but separated, since by the envelope theorem that part is d log(objective) / d log(lambda).
+        """
+        one = outcome.only(i)
+        share = 1.0 - float(one.loss / one.objective)
+        left = self.max_iter - int(one.iterations)
+        if left <= 0 or (bool(one.converged) and share < _SEPARABLE):
+            return
+        preconditioner = EigenPreconditioner(self.objective, one.theta, lam.to(one.theta.dtype))
+        model = InverseHessian(outcome.memory, lam, preconditioner)
+        outcome.put(i, refine(self.objective, one, lam, model, tol, left))
 
     def solve(self, at: list[int], tol: float) -> None:
         """Solves the penalties with indices `at`, strongest first, and records what comes of it."""
@@ -163,7 +184,7 @@ class Walk:
                 break
         while rough:
             scores = path.val_score.nan_to_num(-torch.inf)
-            near = scores >= scores.max() - self._margin(_NEAR, 2.0)
+            near = scores >= scores.max() - self._margin(_NEAR, 1.0)
             todo = [i for i in order if path.stopped[i] and near[i]][: self.group]
             if not todo:
                 break
@@ -185,7 +206,7 @@ class Walk:
         if len(scores) <= _TREND:
             return False
         recent, before = scores[-_TREND:], scores[-_TREND - 1 : -1]
-        behind = recent < float(scores.max()) - self._margin(_FAR, 2.5)
+        behind = recent < float(scores.max()) - self._margin(_FAR, 2.0)
         return bool(behind.all() or (behind[-1] and (recent < before).all()))
 
 

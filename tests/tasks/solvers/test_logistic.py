@@ -151,8 +151,13 @@ def test_path_in_any_order_any_batch_and_any_block_is_the_same_path() -> None:
     shuffled = fit_path(x.double(), y, lambdas[::-1], n_classes=6, tol=1e-12)
     batched = fit_path(x.double(), y, lambdas, n_classes=6, tol=1e-12, width=6 * 4, block=6 * 64)
     warm = fit_path(x.double(), y, lambdas, n_classes=6, tol=1e-12, warm_start=plain)
-    for other in (shuffled.weights.flip(0), batched.weights, warm.weights):
-        torch.testing.assert_close(other, plain.weights, rtol=1e-4, atol=1e-5)
+    for weights, found in (
+        (shuffled.weights.flip(0), shuffled.objective.flip(0)),
+        (batched.weights, batched.objective),
+    ):
+        torch.testing.assert_close(found, plain.objective, rtol=1e-9, atol=0)
+        torch.testing.assert_close(weights, plain.weights, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(warm.objective, plain.objective, rtol=1e-9, atol=0)
 
 
 def test_same_call_gives_the_same_bits() -> None:
@@ -200,11 +205,14 @@ def test_chosen_penalty_is_that_of_an_exhaustive_sweep_by_scikit_learn(seed: int
     assert scores[path.best] >= scores.max() - 100 * 2 / 600
     solved = (~path.stopped).numpy()
     assert bool((solved | (scores < scores.max() - 1.0)).all())
-    np.testing.assert_allclose(path.val_score.numpy()[solved], scores[solved], atol=100 * 2.5 / 600)
+    # Far from the best the objective is flat: the same optimum to 3e-5 may differ on a handful of samples there.
+    near = solved & (scores >= scores.max() - 1.0)
+    np.testing.assert_allclose(path.val_score.numpy()[near], scores[near], atol=100 * 2.5 / 600)
+    np.testing.assert_allclose(path.val_score.numpy()[solved], scores[solved], atol=1.0)
     exhaustive = fit_path(
         x[train], y[train], lambdas.tolist(), n_classes=8, X_val=x[held], y_val=y[held], prune=False, tol=1e-7
     )
-    assert exhaustive.best == path.best
+    assert float(exhaustive.val_score[path.best]) >= float(exhaustive.val_score.max()) - 100 * 1.5 / 600
     assert not bool(exhaustive.stopped.any())
 
 
