@@ -15,6 +15,8 @@ from tasks.outputs import reported_rows
 from tasks.sampling import class_ranks, subset
 from tasks.solvers.logistic import fit
 
+_TOL = 1e-5  # relative gap of the objective: by then no prediction changes
+
 
 class LowShotSettings(ProtocolSettings):
     """The recipe of MSN (Assran et al. 2022), with the draws that this suite seeds itself.
@@ -66,7 +68,7 @@ class LowShot(Task):
             for shots in protocol.shots:
                 drawn = subset(inputs.train, ranks < shots)
                 features = centred_units(drawn.features)
-                path = fit(features, drawn.targets, protocol.penalty, n_classes=len(inputs.classes))
+                path = fit(features, drawn.targets, protocol.penalty, n_classes=len(inputs.classes), tol=_TOL)
                 if not bool(path.converged[0]):
                     details[f"{shots}shot"]["unconverged_draws"].append(draw)
                 logits = path.logits(test, 0)

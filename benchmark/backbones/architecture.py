@@ -18,6 +18,9 @@ from benchmark.backbones.options import Value, split_options, written
 from benchmark.backbones.python_factory import build_from_factory
 from benchmark.backbones.timm_models import TimmBackbone, build_timm, input_size
 from benchmark.backbones.torchvision_models import TorchvisionVit, build_torchvision
+from benchmark.errors import BackboneError
+
+NORM_EPS = "norm_eps"  # an option of every architecture: the epsilon of its layer norms
 
 Family = Literal["timm", "torchvision", "python"]
 
@@ -72,13 +75,29 @@ class Architecture:
         Raises:
             BackboneError: an unknown name or argument, or a factory that fails.
         """
+        options = dict(self.options)
+        eps = options.pop(NORM_EPS, None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.family == "timm":
-                return build_timm(self.name, self.options)
-            if self.family == "torchvision":
-                return build_torchvision(self.name, self.options)
-            return build_from_factory(self.name, self.options).float()
+                module = build_timm(self.name, options)
+            elif self.family == "torchvision":
+                module = build_torchvision(self.name, options)
+            else:
+                module = build_from_factory(self.name, options).float()
+        if eps is not None:
+            _set_eps(module, eps)
+        return module
+
+    def for_size(self, size: tuple[int, int]) -> Architecture:
+        """The same architecture for images (h, w), where it takes an `img_size` and none was asked for."""
+        if self.family != "timm" or "img_size" in self.options:
+            return self
+        module = self.build()
+        if not hasattr(getattr(module, "patch_embed", None), "img_size") or self.size_of(module) == size:
+            return self
+        value: Value = size[0] if size[0] == size[1] else size
+        return Architecture(self.family, self.name, {**self.options, "img_size": value})
 
     def size_of(self, module: nn.Module) -> tuple[int, int]:
         """(h, w) of the images that the network was built for; 224 where nothing says it."""
@@ -88,6 +107,15 @@ class Architecture:
             crop = torchvision.models.get_model_weights(self.name).DEFAULT.transforms().crop_size[0]
             return crop, crop
         return input_size(module, self.options)
+
+
+def _set_eps(module: nn.Module, eps: Value) -> None:
+    norms = [part for part in module.modules() if isinstance(part, nn.LayerNorm)]
+    if not isinstance(eps, float) or not norms:
+        found = f"{NORM_EPS}={eps}" + ("" if norms else " for a network without any")
+        raise BackboneError("the epsilon of layer norms as a number", found, f"write {NORM_EPS}=1e-12, or leave it out")
+    for norm in norms:
+        norm.eps = eps
 
 
 def wrap(module: nn.Module, paths: tuple[str, ...], **facts: Any) -> Backbone:

@@ -122,6 +122,7 @@ class Backbone(ABC):
         execution: Execution,
         origin: Origin,
         head: tuple[Tensor, Tensor | None] | None = None,
+        representation: str = "",
     ) -> None:
         self.arch = arch
         self.preprocessing = preprocessing
@@ -147,6 +148,15 @@ class Backbone(ABC):
         self.dims = MappingProxyType(dict(offer.dims))
         self.representations = tuple(offer.dims)
         self.default_representation, self.default_reason = offer.default, offer.reason
+        if representation:
+            if representation not in offer.dims:
+                raise BackboneError(
+                    f"the representation {representation}, which layout {origin.layout} evaluates",
+                    f"{arch} with {', '.join(offer.dims)}",
+                    "check --arch and --layout",
+                )
+            self.default_representation = representation
+            self.default_reason = f"what the layout {origin.layout} says that its authors evaluate"
         self.depth = offer.depth
         self.head: Head | None = None
         if head is not None and offer.classified is not None and head[0].shape[1] == self.dims[offer.classified]:

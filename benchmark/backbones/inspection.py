@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.backbones.sources import kind_of, open_backbone, read_file
+from benchmark.backbones.files import read_file
+from benchmark.backbones.sources import kind_of, open_backbone
 from benchmark.checkpoints import report
 from benchmark.checkpoints.archive import open_archive
 from benchmark.checkpoints.candidates import collections_of, find_candidates

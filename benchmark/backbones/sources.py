@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
@@ -14,19 +13,15 @@ from torch import Tensor, nn
 
 from benchmark.backbones.architecture import Architecture, wrap
 from benchmark.backbones.backbone import Backbone, Origin
-from benchmark.backbones.classifier import find_classifier, remove_classifier, take_head
+from benchmark.backbones.classifier import find_classifier, take_head
 from benchmark.backbones.execution import Execution, plan_execution
+from benchmark.backbones.files import read_file
 from benchmark.backbones.hub import fetching
 from benchmark.backbones.options import split_options
-from benchmark.backbones.preprocessing import ASSUMED, Preprocessing
+from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.timm_models import build_timm
 from benchmark.backbones.timm_models import card_preprocessing as timm_card
 from benchmark.backbones.torchvision_models import load_torchvision
-from benchmark.checkpoints.account import Account, account
-from benchmark.checkpoints.architecture import hint
-from benchmark.checkpoints.archive import Archive, open_archive
-from benchmark.checkpoints.encoder import Encoder, find_encoder
-from benchmark.checkpoints.layouts import get
 from benchmark.errors import BackboneError, nearest
 
 
@@ -51,17 +46,6 @@ class Opened:
     head: tuple[Tensor, Tensor | None] | None
 
 
-@dataclass(frozen=True)
-class Matched:
-    """A weights file held against an architecture, see `match_file`."""
-
-    archive: Archive
-    encoder: Encoder
-    account: Account
-    module: nn.Module
-    paths: tuple[str, ...]
-
-
 def open_backbone(
     spec: str,
     *,
@@ -74,9 +58,10 @@ def open_backbone(
     """Opens a checkpoint as a backbone.
 
     Args:
-        spec: a path to a weights file (with `arch`), `timm:NAME`, `hf:ORG/NAME`, `torchvision:NAME/WEIGHTS`,
+        spec: a path to a weights file, `timm:NAME`, `hf:ORG/NAME`, `torchvision:NAME/WEIGHTS`,
             `python:MODULE:FACTORY`, or `random:ARCH` (fresh weights; `seed=` among its options).
-        arch: the architecture of a weights file: a timm name with options, `torchvision:NAME`, `python:MODULE:FACTORY`.
+        arch: the architecture of a weights file, where its tensors do not say it: a timm name with options,
+            `torchvision:NAME`, `python:MODULE:FACTORY`.
         layout: the layout of a weights file, where it is not recognised.
         key: which encoder of a weights file, where there are several.
         preprocess: `key=value` settings that replace the checkpoint's own.
@@ -88,9 +73,6 @@ def open_backbone(
     """
     kind, name = kind_of(spec)
     if kind == "file":
-        if arch is None:
-            encoder = find_encoder(open_archive(Path(name)), layout=layout, key=key)
-            raise BackboneError(f"--arch for the file {Path(name).name}", "none", hint(encoder.state))
         return read_file(Path(name), arch, layout, key, preprocess, execution)[0]
     for option, value in (("--arch", arch), ("--layout", layout), ("--key", key)):
         if value is not None:
@@ -127,77 +109,6 @@ def kind_of(spec: str) -> tuple[str, str]:
             "a weights file or " + ", ".join(f"{known}:" for known in _OPENERS), repr(spec), nearest(kind, _OPENERS)
         )
     return "file", spec
-
-
-def match_file(path: Path, arch: Architecture, layout: str | None, key: str | None) -> Matched:
-    """Accounts for every tensor of a weights file against an architecture; loads nothing yet.
-
-    The classifier of the network is taken off, whether or not the file has one.
-
-    Raises:
-        CheckpointError: a file that cannot be opened, several encoders without a choice, a tensor without a reason.
-        BackboneError: an architecture that cannot be built.
-    """
-    archive = open_archive(path)
-    module = arch.build()
-    paths = find_classifier(module)
-    names = frozenset(module.state_dict(keep_vars=True))
-    encoder = find_encoder(archive, layout=layout, key=key, expected=names)
-    remove_classifier(module, paths)
-    matched = account(encoder, module.state_dict(), head_names=paths, arch=arch.canonical)
-    return Matched(archive, encoder, matched, module, paths)
-
-
-def file_preprocessing(encoder: Encoder, size: tuple[int, int]) -> Preprocessing:
-    """The preprocessing of a file: what its layout states, else ImageNet's statistics, said to be assumed.
-
-    The statistics on the card of an architecture of timm belong to timm's weights, not to this file.
-    """
-    base = Preprocessing(size=size, source=ASSUMED)
-    stated = {} if encoder.layout == "generic" else dict(get(encoder.layout).preprocessing)
-    if not stated:
-        return base
-    settings = [f"{name}={_text(value)}" for name, value in stated.items()]
-    return base.override(settings).model_copy(
-        update={"source": f"layout {encoder.layout}: {', '.join(sorted(stated))}"}
-    )
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def read_file(
-    path: Path,
-    arch: str,
-    layout: str | None = None,
-    key: str | None = None,
-    preprocess: Sequence[str] = (),
-    execution: Execution | None = None,
-) -> tuple[Backbone, Matched]:
-    """The backbone of a weights file, and the account of how it came to be; see `open_backbone`."""
-    what = Architecture.parse(arch)
-    found = match_file(path, what, layout, key)
-    found.module.load_state_dict(found.account.tensors, strict=True)
-    head = found.account.head
-    origin = Origin(
-        spec=path.name,
-        file=path.name,
-        sha256=found.archive.sha256,
-        layout=found.encoder.layout,
-        key=found.encoder.key or None,
-        dropped={drop.key: drop.reason for drop in found.account.dropped},
-        notices=() if found.encoder.layout == "generic" else get(found.encoder.layout).quirks,
-    )
-    opened = Opened(
-        found.module,
-        found.paths,
-        what,
-        file_preprocessing(found.encoder, what.size_of(found.module)),
-        origin,
-        None if head is None else (head.weight.float(), None if head.bias is None else head.bias.float()),
-    )
-    return _wrapped(opened, preprocess, execution), found
 
 
 def _from_module(module: nn.Module, arch: Architecture, preprocessing: Preprocessing, spec: str) -> Opened:
@@ -281,7 +192,7 @@ _OPENERS: dict[str, Callable[[str, str, Sequence[str]], Opened]] = {
 }
 
 SPEC_KINDS: tuple[tuple[str, str], ...] = (
-    ("PATH", "a weights file (torch, safetensors, npz), with --arch"),
+    ("PATH", "a weights file (torch, safetensors, npz); --arch where its tensors do not say the architecture"),
     ("timm:NAME", "timm's pretrained weights, from the hub or its local cache"),
     ("hf:ORG/NAME", "a timm model on the Hugging Face hub"),
     ("torchvision:NAME/WEIGHTS", "torchvision's pretrained weights"),

@@ -76,6 +76,14 @@ def nearest(state: Mapping[str, Tensor | Sequence[int]], n: int = 3) -> list[Nea
     return [Near(index.names[row][0], float(similarity[row]), index.names[row][1:]) for row in order[:n]]
 
 
+def exact(shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """The architectures whose tensors are these, as far as the sample of them in the index tells; timm's if any are."""
+    found = [near for near in nearest(shapes, n=4) if near.similarity == 1.0]
+    names = [name for near in found for name in (near.name, *near.twins)]
+    ours = [name for name in names if not name.startswith("torchvision:")]
+    return tuple(ours or names)
+
+
 def hint(state: Mapping[str, Tensor | Sequence[int]]) -> str:
     """The nearest architectures as the end of an error message."""
     found = nearest(state, n=2)

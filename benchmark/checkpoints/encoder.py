@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.candidates import Candidate, Collected, collections_of, find_candidates, kind_of
-from benchmark.checkpoints.layouts import DropRule, Layout, get, known, rules
+from benchmark.checkpoints.layouts import GENERIC, DropRule, Layout, get, known, recognise, rules
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.checkpoints.storage import LazyTensor
 from benchmark.errors import CheckpointError, nearest
@@ -32,11 +32,12 @@ class Encoder:
     """The tensors of the chosen encoder and what became of everything else in the file.
 
     Attributes:
-        state: tensors by name, prefix removed.
+        state: tensors by name, prefix removed, under the names and in the shapes that the layout gives them.
         key: where they are, as `--key` takes it (`state_dict.module.encoder_q`); empty for a plain state dict.
         wrapper: the entry part of `key` (`state_dict`).
         prefix: the part inside the state dict (`module.encoder_q.`).
         layout: the name of the layout used, or `generic`.
+        recognised: the layout was found, not asked for.
         trained_without_labels: its heads are projections of the training method, not classifiers.
         dropped: tensors beside the encoder, with reasons.
         strays: tensors beside the encoder for which there is no reason to drop them.
@@ -50,6 +51,7 @@ class Encoder:
     wrapper: str
     prefix: str
     layout: str
+    recognised: bool = False
     trained_without_labels: bool = False
     dropped: tuple[Dropped, ...] = ()
     strays: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ class Encoder:
 
 
 def find_encoder(
-    archive: Archive, layout: str | None = None, key: str | None = None, expected: Collection[str] | None = None
+    archive: Archive, layout: str | None = None, key: str | None = None, expected: AbstractSet[str] | None = None
 ) -> Encoder:
     """The one encoder of the file, or the one asked for.
 
@@ -77,28 +79,68 @@ def find_encoder(
     found = collections_of(archive.tree)
     if not found:
         raise _no_tensors(archive)
-    family = get(layout) if layout else None
-    if family and not _is_of(family, archive, found):
-        fitting = [name for name, other in known().items() if _is_of(other, archive, found)]
-        todo = (
-            f"it looks like --layout {' or '.join(fitting)}" if fitting else "leave --layout out, or see `list layouts`"
-        )
-        raise CheckpointError(f"a checkpoint of the layout {layout}", f"{archive.path.name} without its entries", todo)
-    candidates = find_candidates(found, _before_renames(expected, family))
+    family = _family(archive, found, layout)
+    candidates = find_candidates(found, None if family and family.moves else expected)
     chosen = _choose(archive, candidates, found, key, family)
-    return _take(archive, chosen, candidates, found, family, explicit=key is not None)
+    encoder = _take(archive, chosen, candidates, found, family, explicit=key is not None)
+    return replace(_moved(encoder, family, expected), recognised=family is not None and layout is None)
 
 
-def _before_renames(expected: Collection[str] | None, family: Layout | None) -> Collection[str] | None:
-    """Expected names say nothing about a file whose keys a layout renames first."""
-    return None if family and family.renames else expected
-
-
-def _is_of(layout: Layout, archive: Archive, found: Iterable[Collected]) -> bool:
-    if not layout.recognise.entries and not layout.recognise.keys:
-        return True
+def _family(archive: Archive, found: list[Collected], layout: str | None) -> Layout | None:
+    """The layout asked for, or the one that the file is recognised as; None where nothing is known of it."""
+    if layout == GENERIC:
+        return None
     entries = [key for key in archive.tree if isinstance(key, str)] if isinstance(archive.tree, dict) else []
-    return layout.recognise.matches(entries, [".".join((*c.path, name)) for c in found for name in c.tensors])
+    names = [".".join((*c.path, name)) for c in found for name in c.tensors]
+    if layout is None:
+        fitting = recognise(entries, names)
+        if len(fitting) > 1 and any(_says(other) != _says(fitting[0]) for other in fitting):
+            shown = " or ".join(other.name for other in fitting)
+            raise CheckpointError(
+                "one layout", f"{archive.path.name} looks like {shown}", f"choose by --layout, or --layout {GENERIC}"
+            )
+        return fitting[0] if fitting else None
+    family = get(layout)
+    wanted = family.recognise
+    if (wanted.entries or wanted.keys) and not wanted.matches(entries, names):
+        near = [other.name for other in recognise(entries, names, certain=False)]
+        todo = f"it looks like --layout {' or '.join(near)}" if near else "leave --layout out, or see `list layouts`"
+        raise CheckpointError(f"a checkpoint of the layout {layout}", f"{archive.path.name} without its entries", todo)
+    return family
+
+
+def _says(layout: Layout) -> tuple[object, ...]:
+    """What of a layout changes what is loaded."""
+    return (
+        layout.encoder, layout.renames, layout.changes, layout.drops, layout.architecture, dict(layout.preprocessing),
+        layout.trained_without_labels,
+    )  # fmt: skip
+
+
+def _moved(encoder: Encoder, family: Layout | None, expected: AbstractSet[str] | None) -> Encoder:
+    """The encoder with the names and shapes that its layout gives it.
+
+    Not where an architecture was asked for that has the file's own names: then it is the authors' code.
+    """
+    if family is None or not family.moves:
+        return encoder
+    state: dict[str, Tensor] = {}
+    for name, tensor in encoder.state.items():
+        short = name
+        for rename in family.renames:
+            short = rename.apply(short)
+        if short in state:
+            raise CheckpointError(
+                "different names for different tensors",
+                f"two tensors called {short} after renaming",
+                "check the layout's renames",
+            )
+        state[short] = tensor
+    for change in family.changes:
+        state = change.apply(state)
+    if expected is not None and len(expected & encoder.state.keys()) > len(expected & state.keys()):
+        return encoder
+    return replace(encoder, state=state)
 
 
 def _choose(
@@ -120,12 +162,21 @@ def _choose(
                 nearest(wanted[0], [c.key for c in candidates]),
             )
     if len(candidates) > 1:
-        fitting = [name for name, layout in known().items() if layout.encoder and _is_of(layout, archive, found)]
-        layouts = f", or --layout {' or '.join(fitting)}" if fitting and not family else ""
+        layouts = "" if family else _layouts_with([c.key for c in candidates])
         raise CheckpointError(
             "one encoder", f"{len(candidates)} in {archive.path.name}", f"choose by {_listed(candidates)}{layouts}"
         )
     return candidates[0]
+
+
+def _layouts_with(keys: list[str]) -> str:
+    """The layouts that would choose one of these encoders, as the end of a message."""
+    fitting = [
+        layout.name
+        for layout in known().values()
+        if any(sum(_within(name, key) for key in keys) == 1 for name in layout.encoder)
+    ]
+    return f", or --layout {' or '.join(fitting[:SHOWN])} if it is one of these" if fitting else ""
 
 
 def _within(part: str, whole: str) -> bool:
@@ -163,22 +214,13 @@ def _take(
     for name, value in home.tensors.items():
         if not name.startswith(prefix):
             continue
-        short = name.removeprefix(prefix)
-        for rename in family.renames if family else ():
-            short = rename.apply(short)
-        if short in state:
-            raise CheckpointError(
-                "different names for different tensors",
-                f"two tensors called {short} after renaming",
-                "check the layout's renames",
-            )
-        state[short] = _load(archive, name, value)
+        state[name.removeprefix(prefix)] = _load(archive, name, value)
     return Encoder(
         state=state,
         key=chosen.key,
         wrapper=".".join(home.path),
         prefix=prefix,
-        layout=family.name if family else "generic",
+        layout=family.name if family else GENERIC,
         trained_without_labels=chosen.unlabelled
         or bool(family and family.trained_without_labels)
         or any(drop.kind in ("projector", "predictor", "queue") for drop in dropped),

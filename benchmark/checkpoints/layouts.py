@@ -1,35 +1,28 @@
-"""What is known about how checkpoints store an encoder: the rules of `layouts.yaml` and those of other packages.
+"""What is known about how checkpoints store an encoder: `rules.yaml`, the families, and those of other packages.
 
-A package adds families under the entry-point group `transferbench.layouts`: each entry is a `Layout` or a list of them.
+A package adds families under the entry-point group `transferbench.layouts`: each entry is a `Layout`, a mapping of its
+fields, or a list of these.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark.checkpoints.changes import Change, Pattern
 from benchmark.errors import CheckpointError, nearest
 
 GROUP = "transferbench.layouts"
+GENERIC = "generic"  # what a file is said to be of that no layout knows
 Kind = Literal["counter", "buffer", "head", "projector", "predictor", "decoder", "queue", "loss", "text", "other"]
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_compiles)]
+Resample = Literal["timm", "dino", "dinov2", "dinov2-reg", "mae"]
 
 
 class _Entry(BaseModel):
@@ -107,17 +100,52 @@ class Rules(_Entry):
 
 
 class Recognise(_Entry):
-    """What a file of a family has: top-level entries and dotted tensor names, all of which must occur."""
+    """What a file of a family has.
+
+    Attributes:
+        entries: names of top-level entries, all of which must occur.
+        keys: dotted names of tensors (with the entries that lead to them), all of which must occur.
+        absent: names of entries or tensors, none of which may occur.
+        certain: names of entries or tensors, all of which must occur for the layout to be taken without being asked
+            for; a file without them may be of several families.
+    """
 
     entries: tuple[Pattern, ...] = ()
     keys: tuple[Pattern, ...] = ()
+    absent: tuple[Pattern, ...] = ()
+    certain: tuple[Pattern, ...] = ()
 
     def matches(self, entries: Iterable[str], keys: Iterable[str]) -> bool:
-        """Whether every pattern finds something."""
+        """Whether a file has all that it must and nothing that it must not."""
         top, names = list(entries), list(keys)
-        return all(any(re.search(pattern, name) for name in top) for pattern in self.entries) and all(
-            any(re.search(pattern, name) for name in names) for pattern in self.keys
+        return (
+            all(any(re.search(pattern, name) for name in top) for pattern in self.entries)
+            and all(any(re.search(pattern, name) for name in names) for pattern in self.keys)
+            and not any(re.search(pattern, name) for pattern in self.absent for name in (*top, *names))
         )
+
+    def is_certain(self, entries: Iterable[str], keys: Iterable[str]) -> bool:
+        """Whether a file that matches can be of no other family."""
+        names = [*entries, *keys]
+        return all(any(re.search(pattern, name) for name in names) for pattern in self.certain)
+
+
+class Facts(_Entry):
+    """What the shapes of a family's tensors do not say about its architecture.
+
+    Attributes:
+        arch: the architecture, where the family has only one, as `--arch` takes it.
+        heads: attention heads by width, where a number is not the only one in use for that width.
+        options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).
+        positions: whose interpolation position embeddings go through at another size.
+        representation: the family's own choice of feature; empty for the architecture's.
+    """
+
+    arch: str = ""
+    heads: Mapping[int, int] = {}
+    options: Mapping[str, Any] = {}
+    positions: Resample = "timm"
+    representation: str = ""
 
 
 class Layout(_Entry):
@@ -127,11 +155,17 @@ class Layout(_Entry):
         name: what `--layout` takes.
         summary: one line for `list layouts`.
         source: the code or page that the entry was read from.
-        recognise: what such a file has.
-        encoder: which of the file's encoders to take: dotted name parts, the first that exists.
+        like: a layout whose fields this one has, but for those that it states itself.
+        methods: the published methods whose files these are, for the documentation.
+        recognise: what such a file has; empty for layouts that only `--layout` chooses.
+        over: layouts that this one is preferred to where both recognise a file.
+        encoder: which of the file's encoders to take: dotted name parts, the first that exists. A string alone means
+            the file itself.
         renames: substitutions in the encoder's keys, in order, after the prefix is gone.
+        changes: what then happens to its tensors, in order.
         drops: tensors left out of this family beyond the common rules; asked first.
         trained_without_labels: its heads are projections, not classifiers.
+        architecture: what shapes do not decide.
         preprocessing: what the family's images go through, as `--preprocess` takes it.
         quirks: traps worth a line to whoever loads it.
     """
@@ -139,56 +173,79 @@ class Layout(_Entry):
     name: str
     summary: str
     source: str
+    like: str = ""
+    methods: tuple[str, ...] = ()
     recognise: Recognise = Recognise()
+    over: tuple[str, ...] = ()
     encoder: tuple[str, ...] = ()
     renames: tuple[Rename, ...] = ()
+    changes: tuple[Change, ...] = ()
     drops: tuple[DropRule, ...] = ()
     trained_without_labels: bool = False
+    architecture: Facts = Facts()
     preprocessing: Mapping[str, Any] = {}
     quirks: tuple[str, ...] = ()
 
-
-class _File(_Entry):
-    rules: Rules
-    layouts: tuple[Layout, ...]
+    @property
+    def moves(self) -> bool:
+        """Whether tensors get other names or shapes than they have in the file."""
+        return bool(self.renames or self.changes)
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> _File:
-    text = files("benchmark.checkpoints").joinpath("layouts.yaml").read_text("utf-8")
-    return _File.model_validate(yaml.safe_load(text))
-
-
 def rules() -> Rules:
     """The rules for every file."""
-    return _shipped().rules
+    return Rules.model_validate(_read("rules.yaml")["rules"])
 
 
+def _read(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(files("benchmark.checkpoints").joinpath(name).read_text("utf-8")))
+
+
+def _shipped() -> Iterator[tuple[Mapping[str, Any], str]]:
+    folder = files("benchmark.checkpoints").joinpath("families")
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            for item in yaml.safe_load(entry.read_text("utf-8"))["layouts"]:
+                yield item, f"families/{entry.name}"
+
+
+def _installed() -> Iterator[tuple[Mapping[str, Any], str]]:
+    for point in entry_points(group=GROUP):
+        loaded = point.load()
+        for item in [loaded] if isinstance(loaded, (Layout, Mapping)) else loaded:
+            fields = item.model_dump(exclude_unset=True) if isinstance(item, Layout) else item
+            yield fields, f"entry point {point.name} ({point.value})"
+
+
+@lru_cache(maxsize=1)
 def known() -> dict[str, Layout]:
     """Every layout by name: the shipped ones, then those that installed packages bring.
 
     Raises:
-        CheckpointError: a package brings something else than layouts, or a name that is taken.
+        CheckpointError: a package brings something else than layouts, a name that is taken, or `like` of none.
     """
-    found = {layout.name: layout for layout in _shipped().layouts}
-    for point in entry_points(group=GROUP):
-        loaded = point.load()
-        for item in [loaded] if isinstance(loaded, (Layout, Mapping)) else loaded:
-            try:
-                layout = item if isinstance(item, Layout) else Layout.model_validate(item)
-            except ValidationError as error:
-                raise CheckpointError(
-                    "layouts",
-                    f"entry point {point.name} ({point.value}): {error.errors()[0]['msg']}",
-                    "fix or remove that package",
-                ) from error
-            if layout.name in found:
-                raise CheckpointError(
-                    "layouts of different names",
-                    f"a second {layout.name!r} from {point.value}",
-                    "rename or remove that package",
-                )
-            found[layout.name] = layout
+    stated: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Layout] = {}
+    for fields, place in (*_shipped(), *_installed()):
+        name = fields.get("name", "") if isinstance(fields, Mapping) else ""
+        if name in stated:
+            raise CheckpointError(
+                "layouts of different names", f"a second {name!r} from {place}", "rename or remove that package"
+            )
+        base = fields.get("like") if isinstance(fields, Mapping) else None
+        if base and base not in stated:
+            raise CheckpointError("`like` of a layout above it", f"{base!r} in {name!r} from {place}", "correct it")
+        whole = {**(stated[base] if base else {}), **fields} if isinstance(fields, Mapping) else fields
+        try:
+            found[name] = Layout.model_validate(whole)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise CheckpointError(
+                "layouts", f"{name or 'one'} from {place}: {where}: {first['msg']}", "fix or remove that package"
+            ) from error
+        stated[name] = whole
     return found
 
 
@@ -202,3 +259,23 @@ def get(name: str) -> Layout:
     if name not in layouts:
         raise CheckpointError("a known layout", f"--layout {name}", nearest(name, layouts))
     return layouts[name]
+
+
+def facts(name: str) -> Facts:
+    """What a layout says about its architecture; nothing for `generic`."""
+    return Facts() if name == GENERIC else get(name).architecture
+
+
+def recognise(entries: Collection[str], keys: Collection[str], certain: bool = True) -> list[Layout]:
+    """The layouts that a file with these entries and tensors is of, those that another is preferred to left out.
+
+    `certain` leaves out those whose files might be of another family too.
+    """
+    fitting = [
+        layout
+        for layout in known().values()
+        if (layout.recognise.entries or layout.recognise.keys) and layout.recognise.matches(entries, keys)
+        if not certain or layout.recognise.is_certain(entries, keys)
+    ]
+    beaten = {name for layout in fitting for name in layout.over}
+    return [layout for layout in fitting if layout.name not in beaten]

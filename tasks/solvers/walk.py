@@ -32,6 +32,7 @@ _APPROACH = 1e-2  # relative gap on the way to the first penalty
 _SCAN = 3e-3  # relative gap at which a penalty shows what it is worth: its score is then within some tenths of a point
 _NEAR = 1.5  # points below the best score within which penalties are solved to the caller's tolerance
 _FAR = 2.5  # points below the best score from which on weaker penalties are not looked at
+_PERFECT = 100.0  # percent
 _TREND = 3  # penalties in a row that have to agree on it
 
 
@@ -56,6 +57,7 @@ class Walk:
         self.loss, self.gradient = objective.evaluate(self.theta)
         self.memory = Memory(_MEMORY)
         self.trail: deque[tuple[float, float, Tensor]] = deque(maxlen=2)
+        self.share = 0.0  # of the last objective that the penalty makes up
         total, dim = len(penalties), design.features.shape[1]
         nan = torch.full((total,), torch.nan, dtype=torch.float64)
         self.path = Path(
@@ -133,6 +135,7 @@ class Walk:
                 self._make_sure(outcome, i, lambdas[i, None], tol)
         self.theta, self.loss, self.gradient = outcome.theta[-1:], outcome.loss[-1:], outcome.gradient[-1:]
         self.memory = outcome.memory
+        self.share = 1.0 - float(outcome.loss[-1] / outcome.objective[-1])
         self.trail.append((math.log(penalties[-1]), float(outcome.objective[-1]), self.theta))
         return outcome
 
@@ -202,9 +205,18 @@ class Walk:
         return max(points, errors * 50.0 / len(self.held_out.features) ** 0.5)
 
     def _hopeless(self, scores: Tensor) -> bool:
-        """Whether nothing weaker is worth solving, from the scores of the penalties so far, strong to weak."""
+        """Whether nothing weaker is worth solving, from the scores of the penalties so far, strong to weak.
+
+        A perfect score is not surpassed, and among equals the strongest penalty is chosen. Where the classes are all
+        but separated, weaker penalties only come nearer to the widest margin: if the last few brought nothing, the
+        next ones will not.
+        """
+        if bool((scores >= _PERFECT).any()):
+            return True
         if len(scores) <= _TREND:
             return False
+        if self.share > _SEPARABLE and bool(scores[-_TREND:].max() <= scores[:-_TREND].max()):
+            return True
         recent, before = scores[-_TREND:], scores[-_TREND - 1 : -1]
         behind = recent < float(scores.max()) - self._margin(_FAR, 2.0)
         return bool(behind.all() or (behind[-1] and (recent < before).all()))

@@ -176,10 +176,10 @@ def test_several_encoders_are_never_guessed_and_each_listed_key_works(name: str,
     archive = saved(content)
     expected = EXPECTED if informed else None
     with pytest.raises(CheckpointError, match="choose by") as caught:
-        find_encoder(archive, expected=expected)
+        find_encoder(archive, layout="generic", expected=expected)
     for seed, key in enumerate(keys):
         assert f"--key {key} " in str(caught.value)
-        encoder = find_encoder(archive, key=key, expected=expected)
+        encoder = find_encoder(archive, layout="generic", key=key, expected=expected)
         assert torch.equal(encoder.state["conv1.weight"], state(seed=seed)["conv1.weight"])
         others = {drop.reason for drop in (*encoder.dropped, *encoder.ignored)}
         assert any(f"({keys[1 - seed]}), not chosen" in reason for reason in others)
@@ -198,10 +198,27 @@ def test_a_part_of_the_key_is_enough_where_it_is_the_only_one(key: str, seed: in
 ])  # fmt: skip
 def test_a_layout_chooses_as_the_official_evaluation_does(layout: str, name: str, key: str, saved: Any) -> None:
     archive = saved(SEVERAL[name][0])
-    with pytest.raises(CheckpointError, match=f"--layout {layout}"):
-        find_encoder(archive)
     encoder = find_encoder(archive, layout=layout)
     assert (encoder.key, encoder.layout, encoder.trained_without_labels) == (key, layout, True)
+    assert not encoder.recognised
+
+
+@pytest.mark.parametrize(("name", "layout"), [("MoCo", "moco"), ("MoCo v3", "moco-v3")])
+def test_a_file_of_one_family_only_is_recognised_and_the_choice_is_said(name: str, layout: str, saved: Any) -> None:
+    archive = saved(SEVERAL[name][0])
+    encoder = find_encoder(archive)
+    assert (encoder.layout, encoder.recognised, encoder.key) == (layout, True, SEVERAL[name][1][0])
+    assert encoder.others == (SEVERAL[name][1][1],)
+    other = find_encoder(archive, key=SEVERAL[name][1][1])
+    assert torch.equal(other.state["conv1.weight"], state(seed=1)["conv1.weight"])
+
+
+def test_a_student_and_a_teacher_without_more_are_not_guessed(saved: Any) -> None:
+    content = SEVERAL["DINO"][0]
+    with pytest.raises(CheckpointError, match=r"--layout .*dino"):
+        find_encoder(saved(content))
+    encoder = find_encoder(saved({**content, "dino_loss": {"center": torch.zeros(1, 3)}}))
+    assert (encoder.key, encoder.layout) == ("teacher.backbone", "dino")
 
 
 def test_a_layout_that_the_file_has_not_is_refused_with_the_one_it_has(saved: Any) -> None:
@@ -301,6 +318,7 @@ def test_other_packages_add_layouts_with_renames(saved: Any, monkeypatch: pytest
         name="theirs", summary="s", source="s", recognise=Recognise(entries=("^net$",)), encoder=("net",),
         renames=(Rename(pattern=r"^stem\.", replace="conv1."),),
     )  # fmt: skip
+    monkeypatch.setattr(layouts, "known", layouts.known.__wrapped__)  # the cached answer is without them
     monkeypatch.setattr(layouts, "entry_points", _Points([theirs]))
     content = {"net": {name.replace("conv1.", "stem."): value for name, value in state().items()}, "ema": state()}
     encoder = find_encoder(saved(content), layout="theirs", expected=EXPECTED)

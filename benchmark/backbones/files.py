@@ -1,0 +1,183 @@
+"""A weights file as a backbone: layout recognised, architecture inferred or given, every tensor accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from benchmark.backbones.architecture import Architecture, wrap
+from benchmark.backbones.backbone import Backbone, Origin
+from benchmark.backbones.classifier import find_classifier, remove_classifier
+from benchmark.backbones.execution import Execution, plan_execution
+from benchmark.backbones.preprocessing import ASSUMED, Preprocessing
+from benchmark.checkpoints.account import Account, account
+from benchmark.checkpoints.archive import Archive, open_archive
+from benchmark.checkpoints.encoder import Encoder, find_encoder
+from benchmark.checkpoints.inference.infer import infer
+from benchmark.checkpoints.inference.inferred import shapes_of
+from benchmark.checkpoints.layouts import GENERIC, facts, get
+from benchmark.checkpoints.positions import fit_positions
+from benchmark.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A weights file held against an architecture.
+
+    Attributes:
+        archive, encoder, account: what the file holds, what was taken, what became of it.
+        arch: the architecture, given or inferred.
+        module: the network, without its classifier; `account.tensors` are not yet in it.
+        paths: its classifier's place.
+        preprocessing: what its images go through.
+        notices: what was decided on the way by something else than the file's shapes, for people.
+    """
+
+    archive: Archive
+    encoder: Encoder
+    account: Account
+    arch: Architecture
+    module: nn.Module
+    paths: tuple[str, ...]
+    preprocessing: Preprocessing
+    notices: tuple[str, ...] = ()
+
+
+def match_file(
+    archive: Archive,
+    arch: str | None = None,
+    layout: str | None = None,
+    key: str | None = None,
+    preprocess: Sequence[str] = (),
+) -> Matched:
+    """Accounts for every tensor of an opened weights file; loads nothing yet.
+
+    Args:
+        archive: the file.
+        arch: the architecture; None to infer it.
+        layout: its layout; None to recognise it.
+        key: which encoder, where there are several.
+        preprocess: the user's `key=value` settings; a size among them is the one that the network is built for.
+
+    Raises:
+        CheckpointError: several encoders or architectures without a choice, a tensor without a reason.
+        BackboneError: an architecture that cannot be built, or that its layout contradicts.
+    """
+    what = None if arch is None else Architecture.parse(arch)
+    names = None if what is None else frozenset(what.build().state_dict(keep_vars=True))
+    encoder = find_encoder(archive, layout=layout, key=key, expected=names)
+    stated = file_preprocessing(encoder, preprocess)
+    size = stated.size if _states_size(encoder, preprocess) else None
+    native: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+    if what is None:
+        inferred = infer(archive, encoder, size)
+        what, native, notes = Architecture.parse(inferred.arch), inferred.size, inferred.notes
+    elif size is not None:
+        what = what.for_size(size)
+    module = what.build()
+    size = size or what.size_of(module)
+    paths = find_classifier(module)
+    remove_classifier(module, paths)
+    expected = module.state_dict()
+    known = facts(encoder.layout)
+    fitted = fit_positions(encoder.state, shapes_of(expected), known.positions, native, size)
+    encoder = replace(encoder, state=fitted.state)
+    matched = account(encoder, expected, head_names=paths, arch=what.canonical)
+    _check_heads(module, encoder.layout, what)
+    preprocessing = stated.model_copy(update={"size": size})
+    return Matched(
+        archive, encoder, matched, what, module, paths, preprocessing, (*_chosen(encoder), *notes, *fitted.notes)
+    )
+
+
+def read_file(
+    path: Path,
+    arch: str | None = None,
+    layout: str | None = None,
+    key: str | None = None,
+    preprocess: Sequence[str] = (),
+    execution: Execution | None = None,
+) -> tuple[Backbone, Matched]:
+    """The backbone of a weights file, and the account of how it came to be; see `match_file`."""
+    found = match_file(open_archive(path), arch, layout, key, preprocess)
+    found.module.load_state_dict(found.account.tensors, strict=True)
+    head = found.account.head
+    quirks = () if found.encoder.layout == GENERIC else get(found.encoder.layout).quirks
+    backbone = wrap(
+        found.module,
+        found.paths,
+        arch=found.arch.canonical,
+        identity=found.arch.identity,
+        preprocessing=found.preprocessing,
+        execution=execution or plan_execution("cpu"),
+        origin=Origin(
+            spec=path.name,
+            file=path.name,
+            sha256=found.archive.sha256,
+            layout=found.encoder.layout,
+            key=found.encoder.key or None,
+            dropped={drop.key: drop.reason for drop in found.account.dropped},
+            notices=(*found.notices, *quirks),
+        ),
+        head=None if head is None else (head.weight.float(), None if head.bias is None else head.bias.float()),
+        representation=facts(found.encoder.layout).representation,
+    )
+    return backbone, found
+
+
+def file_preprocessing(encoder: Encoder, preprocess: Sequence[str] = ()) -> Preprocessing:
+    """The preprocessing of a file: what its layout states, else ImageNet's statistics, said to be assumed.
+
+    The statistics on the card of an architecture of timm belong to timm's weights, not to this file.
+    """
+    base = Preprocessing(source=ASSUMED)
+    stated = {} if encoder.layout == GENERIC else dict(get(encoder.layout).preprocessing)
+    if stated:
+        settings = [f"{name}={_text(value)}" for name, value in stated.items()]
+        source = f"layout {encoder.layout}: {', '.join(sorted(stated))}"
+        base = base.override(settings).model_copy(update={"source": source})
+    return base.override(preprocess)
+
+
+def _states_size(encoder: Encoder, preprocess: Sequence[str]) -> bool:
+    stated = {} if encoder.layout == GENERIC else get(encoder.layout).preprocessing
+    return "size" in stated or any(setting.partition("=")[0].strip() == "size" for setting in preprocess)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _chosen(encoder: Encoder) -> tuple[str, ...]:
+    """What was taken without being asked for."""
+    if not (encoder.recognised and encoder.others):
+        return ()
+    rivals = ", ".join(encoder.others)
+    return (f"{encoder.key} was taken, as the layout {encoder.layout} says; --key chooses among it and {rivals}",)
+
+
+def _check_heads(module: nn.Module, layout: str, arch: Architecture) -> None:
+    """Stops where an architecture has another number of heads than its layout: all shapes agree, no feature does.
+
+    Raises:
+        BackboneError: it has.
+    """
+    heads = facts(layout).heads
+    for part in module.modules():
+        count, qkv = getattr(part, "num_heads", None), getattr(part, "qkv", None)
+        if not isinstance(count, int) or not isinstance(qkv, nn.Linear):
+            continue
+        wanted = heads.get(qkv.in_features)
+        if wanted is not None and wanted != count:
+            raise BackboneError(
+                f"{wanted} attention heads, which {layout} has at width {qkv.in_features}",
+                f"{count} in {arch.canonical}",
+                f"leave --arch out, or add num_heads={wanted} to it",
+            )

@@ -1,0 +1,116 @@
+"""Encoders of published checkpoints that neither timm nor torchvision builds, from the blocks of these libraries.
+
+Factories for `--arch python:benchmark.backbones.networks:NAME?...`; layouts name them where a family needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
+
+from benchmark.errors import BackboneError
+
+_DEPTHS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
+    10: ("basic", (1, 1, 1, 1)), 18: ("basic", (2, 2, 2, 2)), 34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)), 101: ("bottleneck", (3, 4, 23, 3)), 152: ("bottleneck", (3, 8, 36, 3)),
+    200: ("bottleneck", (3, 24, 36, 3)),
+}  # fmt: skip
+_STEMS = ("imagenet", "cifar", "stl", "imagenet-no-pool")
+
+
+class Resnet(nn.Module):
+    """torchvision's residual network with another stem, a width that the stem shares, or Caffe's strides.
+
+    Args:
+        block, blocks: kind and number per stage.
+        widen: factor on every width, the stem's included (SwAV's and SimCLR's wide networks; torchvision's wide ones
+            widen the inner convolution only).
+        groups, width_per_group: as torchvision's.
+        stem: `imagenet` (7 x 7, stride 2, max-pool), `cifar` (3 x 3, stride 1, no pool), `stl` (3 x 3, stride 1,
+            max-pool), `imagenet-no-pool`.
+        stride_in_1x1: stages are entered by a strided 1 x 1 convolution, as in Caffe and MSRA's weights.
+    """
+
+    def __init__(
+        self,
+        block: Literal["basic", "bottleneck"],
+        blocks: Sequence[int],
+        widen: int = 1,
+        groups: int = 1,
+        width_per_group: int = 64,
+        stem: str = "imagenet",
+        stride_in_1x1: bool = False,
+    ) -> None:
+        super().__init__()
+        kind: type[BasicBlock] | type[Bottleneck] = BasicBlock if block == "basic" else Bottleneck
+        self.inplanes = 64 * widen
+        large = stem.startswith("imagenet")
+        self.conv1 = nn.Conv2d(3, self.inplanes, 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.inplanes)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem in ("imagenet", "stl") else nn.Identity()
+        for stage, count in enumerate(blocks):
+            planes = 64 * widen * 2**stage
+            layer = self._stage(kind, planes, count, 1 if stage == 0 else 2, groups, width_per_group, stride_in_1x1)
+            self.add_module(f"layer{stage + 1}", layer)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(self.inplanes, 1000)
+
+    def _stage(
+        self,
+        kind: type[BasicBlock] | type[Bottleneck],
+        planes: int,
+        count: int,
+        stride: int,
+        groups: int,
+        base_width: int,
+        stride_in_1x1: bool,
+    ) -> nn.Sequential:
+        made: list[nn.Module] = []
+        for index in range(count):
+            step = stride if index == 0 else 1
+            wide = planes * kind.expansion
+            shortcut = None
+            if step != 1 or self.inplanes != wide:
+                shortcut = nn.Sequential(conv1x1(self.inplanes, wide, step), nn.BatchNorm2d(wide))
+            block = kind(self.inplanes, planes, step, shortcut, groups, base_width)
+            if stride_in_1x1 and isinstance(block, Bottleneck):
+                block.conv1.stride, block.conv2.stride = (step, step), (1, 1)
+            made.append(block)
+            self.inplanes = wide
+        return nn.Sequential(*made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores (B, 1000) of normalised images (B, 3, H, W)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+def resnet(
+    depth: int = 50,
+    block: Literal["basic", "bottleneck"] = "bottleneck",
+    blocks: Sequence[int] = (),
+    widen: int = 1,
+    groups: int = 1,
+    width_per_group: int = 64,
+    stem: str = "imagenet",
+    stride_in_1x1: bool = False,
+) -> nn.Module:
+    """A residual network; see `Resnet`. `blocks` and `block` replace `depth` where given.
+
+    Raises:
+        BackboneError: a depth or stem that is not known.
+    """
+    if stem not in _STEMS:
+        raise BackboneError(f"a stem among {', '.join(_STEMS)}", repr(stem), "choose one")
+    if not blocks:
+        if depth not in _DEPTHS:
+            raise BackboneError(f"a depth among {', '.join(map(str, _DEPTHS))}", str(depth), "or give blocks=(3,4,6,3)")
+        block, blocks = _DEPTHS[depth]
+    return Resnet(block, blocks, widen, groups, width_per_group, stem, stride_in_1x1)

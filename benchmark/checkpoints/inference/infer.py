@@ -1,0 +1,100 @@
+"""From an encoder's tensors to its architecture: families with free dimensions first, then the shipped index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmark.checkpoints.architecture import exact, hint
+from benchmark.checkpoints.archive import Archive
+from benchmark.checkpoints.encoder import Encoder
+from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
+from benchmark.checkpoints.inference.resnet import infer_resnet
+from benchmark.checkpoints.inference.vit import infer_vit
+from benchmark.checkpoints.layouts import facts, rules
+from benchmark.checkpoints.placeholder import Placeholder
+from benchmark.errors import CheckpointError
+
+_NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder")  # entries that name an architecture
+_NORM = re.compile(
+    r"^(head|classifier)\.(norm|layernorm)\d*\."
+)  # of the encoder, where a head module holds it (ConvNeXt)
+SHOWN = 6
+
+
+def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = None) -> Inferred:
+    """The architecture of an encoder.
+
+    Args:
+        archive: the file, whose settings may name an architecture: it decides between equals only.
+        encoder: from `find_encoder`.
+        size: (h, w) of the images that it is to see; None for those that it was trained on.
+
+    Raises:
+        CheckpointError: shapes and layout do not decide; the message lists the candidates.
+    """
+    shapes = {
+        name: shape
+        for name, shape in shapes_of(encoder.state).items()
+        if _NORM.search(name) or rules().drop(name, first=encoder.drops) is None
+    }
+    query = Query(shapes, facts(encoder.layout), encoder.layout, size, tuple(stated_names(archive.tree)))
+    return (
+        _from_file(query)
+        or infer_vit(query)
+        or infer_resnet(query)
+        or _from_layout(query)
+        or _from_index(query, encoder)
+    )
+
+
+def _from_file(query: Query) -> Inferred | None:
+    """The architecture that the file names, if its tensors are exactly these."""
+    named = [name for name in exact(query.shapes) if name in query.stated]
+    if len(named) != 1 or query.facts.arch or query.facts.options:
+        return None
+    return Inferred(named[0], (f"{named[0]}: what the file names it",))
+
+
+def _from_layout(query: Query) -> Inferred | None:
+    if query.facts.arch and "{" not in query.facts.arch:
+        return Inferred(spelled(query.facts.arch, dict(query.facts.options)))
+    return None
+
+
+def _from_index(query: Query, encoder: Encoder) -> Inferred:
+    """The only architecture with exactly these tensors.
+
+    Raises:
+        CheckpointError: none, or several.
+    """
+    names = exact(query.shapes)
+    if not names:
+        raise CheckpointError(
+            "an architecture that can be told by the shapes of its tensors",
+            f"{len(query.shapes)} tensors under {encoder.key or 'the file itself'} (layout {encoder.layout})",
+            f"{hint(query.shapes)}; give --arch",
+        )
+    options = dict(query.facts.options)
+    if len(names) == 1:
+        return Inferred(spelled(names[0], options))
+    shown = ", ".join(names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
+    raise CheckpointError(
+        "one architecture with these shapes",
+        f"{len(names)}: {shown}",
+        "choose by --arch: they differ in what no shape says",
+    )
+
+
+def stated_names(tree: Any) -> Iterator[str]:
+    """The names of architectures that a training checkpoint holds: `arch`, or `args.arch`, of any writer."""
+    for fields in (tree, *(_fields(tree, name) for name in ("args", "hyper_parameters", "config", "cfg", "opt"))):
+        if isinstance(fields, Placeholder):
+            fields = fields.attributes
+        if isinstance(fields, Mapping):
+            yield from (fields[name] for name in _NAMES if isinstance(fields.get(name), str))
+
+
+def _fields(tree: Any, name: str) -> Any:
+    return tree.get(name) if isinstance(tree, Mapping) else None

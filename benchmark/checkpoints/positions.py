@@ -1,0 +1,159 @@
+"""Position embeddings at another image size, interpolated as each family's own code does it.
+
+A factor of scale instead of a size, an offset, antialiasing: they move features by some percent, and a paper's figures
+rest on its own choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from benchmark.checkpoints.layouts import Resample
+from benchmark.errors import CheckpointError
+
+_TABLE = "relative_position_bias_table"
+_EXTRA = 3  # entries of BEiT's tables for the class token: to it, from it, with itself
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A state whose position embeddings have the sizes that an architecture has.
+
+    Attributes:
+        state: tensors by name.
+        notes: what was interpolated, for people.
+    """
+
+    state: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def fit_positions(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    method: Resample,
+    native: tuple[int, int] | None,
+    wanted: tuple[int, int],
+) -> Fitted:
+    """Interpolates absolute embeddings and tables of relative positions to the shapes that are expected.
+
+    Args:
+        state: an encoder's tensors.
+        expected: shapes by name.
+        method: whose code to follow.
+        native: (h, w) of the images that the file's embeddings are for, in pixels; None for a square grid.
+        wanted: (h, w) of the images that the encoder is to see, in pixels.
+
+    Raises:
+        CheckpointError: an embedding that is no grid.
+    """
+    fitted, notes = dict(state), []
+    for name in ("pos_embed",):
+        if name in state and name in expected and tuple(state[name].shape) != expected[name]:
+            fitted[name], note = _absolute(state[name], expected[name], method, native, wanted)
+            notes.append(note)
+    tables = [n for n in state if n.endswith(_TABLE) and n in expected and tuple(state[n].shape) != expected[n]]
+    for name in tables:
+        old, new = state[name], expected[name]
+        if "blocks.0.attn.q_bias" not in state and "rel_pos_bias.relative_position_bias_table" not in state:
+            break  # a window's table (Swin): another window is another architecture
+        side = _side(new[0] - _EXTRA)
+        fitted[name] = resize_rel_pos_bias_table(old.float(), ((side + 1) // 2, (side + 1) // 2), new)
+    if tables and fitted[tables[0]] is not state[tables[0]]:
+        notes.append(f"{len(tables)} tables of relative positions interpolated to {wanted[0]} x {wanted[1]} images")
+    return Fitted(fitted, tuple(notes))
+
+
+def _side(entries: int) -> int:
+    side = math.isqrt(max(entries, 0))
+    if side * side != entries:
+        raise CheckpointError("a table over a square of offsets", f"{entries} entries", "choose a square image size")
+    return side
+
+
+def _absolute(
+    old: Tensor, shape: tuple[int, ...], method: Resample, native: tuple[int, int] | None, wanted: tuple[int, int]
+) -> tuple[Tensor, str]:
+    """(the embedding, what was done)."""
+    if old.ndim != 3 or len(shape) != 3 or old.shape[-1] != shape[-1]:
+        return old, ""  # the account says what is wrong
+    prefix, before, after = _split(old.shape[1], shape[1], native, wanted)
+    if before is None or after is None:
+        return old, ""
+    grid = old[:, prefix:].float().reshape(1, *before, -1).permute(0, 3, 1, 2)
+    new = _interpolated(old, grid, prefix, before, after, method)
+    note = f"position embedding interpolated from {_by(before)} to {_by(after)} patches, as {_WHOSE[method]}"
+    return new.to(old.dtype), note
+
+
+_WHOSE = {
+    "timm": "timm does (bicubic, antialiased)",
+    "dino": "DINO does (bicubic, scale factor with an offset of 0.1)",
+    "dinov2": "DINOv2 does (bicubic, scale factor with an offset of 0.1)",
+    "dinov2-reg": "DINOv2 with registers does (bicubic, antialiased)",
+    "mae": "MAE does (bicubic, no antialiasing)",
+}
+
+
+def _interpolated(
+    old: Tensor, grid: Tensor, prefix: int, before: tuple[int, int], after: tuple[int, int], method: Resample
+) -> Tensor:
+    if method == "timm":
+        return resample_abs_pos_embed(old, list(after), list(before), num_prefix_tokens=prefix)
+    if method in ("dino", "dinov2"):
+        # dino/vision_transformer.py and dinov2/models/vision_transformer.py, interpolate_pos_encoding. DINO takes the
+        # root of the number of patches, which an oblong grid does not have.
+        root = math.sqrt(before[0] * before[1])
+        scale = ((after[0] + 0.1) / root, (after[1] + 0.1) / root)
+        new = interpolate(grid, scale_factor=scale, mode="bicubic")
+    else:
+        # mae/util/pos_embed.py interpolate_pos_embed; dinov2 with interpolate_offset 0 and interpolate_antialias.
+        new = interpolate(grid, size=after, mode="bicubic", antialias=method == "dinov2-reg")
+    if tuple(new.shape[-2:]) != after:
+        raise CheckpointError(
+            f"an interpolation to {_by(after)} patches",
+            _by((new.shape[-2], new.shape[-1])),
+            "choose another image size",
+        )
+    flat = new.permute(0, 2, 3, 1).reshape(1, after[0] * after[1], -1)
+    return torch.cat([old[:, :prefix].float(), flat], dim=1)
+
+
+def _split(
+    old: int, new: int, native: tuple[int, int] | None, wanted: tuple[int, int]
+) -> tuple[int, tuple[int, int] | None, tuple[int, int] | None]:
+    """(tokens before the patches, grid of the file, grid of the architecture)."""
+    for prefix in range(0, 6):
+        after = _grid(new - prefix, wanted)
+        before = _grid(old - prefix, native) if native else _square(old - prefix)
+        if after and before:
+            return prefix, before, after
+    return 0, None, None
+
+
+def _grid(patches: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """The grid with that many patches and the shape of the image."""
+    if patches <= 0:
+        return None
+    rows = round(math.sqrt(patches * size[0] / size[1]))
+    if rows <= 0 or patches % rows:
+        return None
+    columns = patches // rows
+    patch = size[0] // rows, size[1] // columns
+    return (rows, columns) if min(patch) > 0 and abs(patch[0] - patch[1]) <= 1 else None
+
+
+def _square(patches: int) -> tuple[int, int] | None:
+    side = math.isqrt(max(patches, 0))
+    return (side, side) if side and side * side == patches else None
+
+
+def _by(grid: tuple[int, int]) -> str:
+    return f"{grid[0]} x {grid[1]}"
