@@ -136,25 +136,41 @@ def inspect(
     layout: str | None = None,
     key: str | None = None,
     preprocess: Annotated[tuple[str, ...], Many] = (),
+    audit: Annotated[bool, Parameter(negative=())] = False,
+    data: str | None = None,
+    images: int = 500,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """What a weights file holds: format, layout, encoder, every dropped key with its reason, preprocessing.
+    """What a weights file holds: layout, encoder, architecture, every dropped key with its reason, preprocessing.
+
+    Example: `inspect vit.pth --audit --data folder:/data/pets` also measures what other plausible settings of the
+    preprocessing would score, and warns when the declared one loses clearly.
 
     Args:
-        checkpoint: a weights file.
+        checkpoint: a weights file, or anything else that `run` takes.
         arch: account for the keys against this architecture.
         layout: as for `run`.
         key: as for `run`.
         preprocess: as for `run`.
+        audit: score the declared preprocessing and others by k-NN on a sample of `--data`.
+        data: a source of labelled images, for the audit.
+        images: the size of the audit's sample.
         json: for programs.
     """
     from benchmark.backbones.inspection import inspect_checkpoint, render
+    from benchmark.runner.audit import audit_checkpoint, render_audit
 
     report = inspect_checkpoint(checkpoint, arch=arch, layout=layout, key=key, preprocess=preprocess)
+    found = None
+    if audit or data is not None:
+        found = audit_checkpoint(checkpoint, data, arch, layout, key, preprocess, images)
     if json:
-        print(dumps(report, indent=1, ensure_ascii=False))
+        whole = report if found is None else {**report, "audit": found.as_json()}
+        print(dumps(whole, indent=1, ensure_ascii=False))
     else:
         _console().print(render(report))
+        if found is not None:
+            _console().print(render_audit(found))
     return 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmark.errors import ResultError
+from benchmark.metrics.significance import holm
 from benchmark.results.store import read_predictions
-from leaderboard.statistics import holm, paired_difference
+from leaderboard.statistics import paired_difference
 from leaderboard.tables import Column, Entry, mean_over_seeds
 
 ALPHA = 0.05

@@ -16,6 +16,7 @@ Representations, (B, D) each, by name:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -163,6 +164,18 @@ class Backbone(ABC):
             self.head = Head(head[0], head[1], offer.classified)
         self.origin = origin
         self._run = torch.compile(self._features) if execution.compile else self._features
+
+    def under(self, preprocessing: Preprocessing) -> Backbone:
+        """The same encoder behind another preprocessing of the same size; they share their weights."""
+        if preprocessing.size != self.preprocessing.size:
+            raise BackboneError(
+                f"the input size {self.preprocessing.size}",
+                str(preprocessing.size),
+                "open the checkpoint for that size",
+            )
+        other = copy.copy(self)
+        other.preprocessing = preprocessing
+        return other
 
     @abstractmethod
     def _probe(self, x: Tensor) -> Offer:

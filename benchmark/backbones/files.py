@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,7 +14,7 @@ from benchmark.backbones.classifier import find_classifier, remove_classifier
 from benchmark.backbones.execution import Execution, plan_execution
 from benchmark.backbones.preprocessing import ASSUMED, Preprocessing
 from benchmark.checkpoints.account import Account, account
-from benchmark.checkpoints.archive import Archive, open_archive
+from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder, find_encoder
 from benchmark.checkpoints.inference.infer import infer
 from benchmark.checkpoints.inference.inferred import shapes_of
@@ -95,16 +94,16 @@ def match_file(
     )
 
 
-def read_file(
-    path: Path,
+def read_archive(
+    archive: Archive,
     arch: str | None = None,
     layout: str | None = None,
     key: str | None = None,
     preprocess: Sequence[str] = (),
     execution: Execution | None = None,
 ) -> tuple[Backbone, Matched]:
-    """The backbone of a weights file, and the account of how it came to be; see `match_file`."""
-    found = match_file(open_archive(path), arch, layout, key, preprocess)
+    """The backbone of an opened weights file, and the account of how it came to be; see `match_file`."""
+    found = match_file(archive, arch, layout, key, preprocess)
     found.module.load_state_dict(found.account.tensors, strict=True)
     head = found.account.head
     quirks = () if found.encoder.layout == GENERIC else get(found.encoder.layout).quirks
@@ -116,8 +115,8 @@ def read_file(
         preprocessing=found.preprocessing,
         execution=execution or plan_execution("cpu"),
         origin=Origin(
-            spec=path.name,
-            file=path.name,
+            spec=archive.path.name,
+            file=archive.path.name,
             sha256=found.archive.sha256,
             layout=found.encoder.layout,
             key=found.encoder.key or None,

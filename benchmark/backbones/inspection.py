@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.backbones.files import read_file
+from benchmark.backbones.files import read_archive
 from benchmark.backbones.sources import kind_of, open_backbone
 from benchmark.checkpoints import report
 from benchmark.checkpoints.archive import open_archive
-from benchmark.checkpoints.candidates import collections_of, find_candidates
-from benchmark.checkpoints.encoder import find_encoder
-from benchmark.errors import BackboneError
+from benchmark.checkpoints.encoder import Encoder, find_encoder
+from benchmark.errors import BackboneError, RequestError
 
 
 def inspect_checkpoint(
@@ -28,23 +27,27 @@ def inspect_checkpoint(
     key: str | None = None,
     preprocess: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The facts about a weights file, and with `arch` about the backbone that it makes; JSON-able.
+    """The facts about a weights file and the backbone that it makes; JSON-able.
 
     Raises:
-        RequestError: as `open_backbone`; several encoders without a choice are listed, not refused, as long as no
-            architecture is asked for.
+        RequestError: as `open_backbone`; several encoders or architectures without a choice are reported (`undecided`),
+            not refused, as long as no choice is asked for.
     """
     kind, name = kind_of(spec)
     if kind != "file":
         if arch is not None or layout is not None or key is not None:
             raise BackboneError("--arch, --layout and --key beside a weights file", spec, "leave them out")
         return {"spec": spec, "backbone": _facts(open_backbone(spec, preprocess=preprocess))}
-    if arch is not None:
-        backbone, matched = read_file(Path(name), arch, layout, key, preprocess)
-        return {**report.describe(matched.archive, matched.encoder, matched.account), "backbone": _facts(backbone)}
     archive = open_archive(Path(name))
-    undecided = layout is None and key is None and len(find_candidates(collections_of(archive.tree))) > 1
-    return report.describe(archive, None if undecided else find_encoder(archive, layout=layout, key=key))
+    encoder: Encoder | None = None
+    try:
+        encoder = find_encoder(archive, layout=layout, key=key)
+        backbone, matched = read_archive(archive, arch, layout, key, preprocess)
+    except RequestError as error:
+        if arch is not None or (encoder is None and (layout is not None or key is not None)):
+            raise
+        return {**report.describe(archive, encoder), "undecided": str(error)}
+    return {**report.describe(matched.archive, matched.encoder, matched.account), "backbone": _facts(backbone)}
 
 
 def render(facts: dict[str, Any]) -> RenderableType:
@@ -52,6 +55,8 @@ def render(facts: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [report.render(facts)] if "file" in facts else []
     if "backbone" in facts:
         parts.append(_backbone_table(facts["backbone"]))
+    if "undecided" in facts:
+        parts.append(Text(f"not decided: {facts['undecided']}", style="yellow"))
     return Group(*parts)
 
 
@@ -91,7 +96,7 @@ def _backbone_table(facts: dict[str, Any]) -> Table:
         ("classifier", f"{head['classes']} classes on {head['representation']}" if head else "none that is usable"),
         ("preprocessing", " ".join(f"{name}={_short(value)}" for name, value in shown.items())),
         ("source of it", source),
-        *(("beware", notice) for notice in facts["notices"]),
+        *(("note", notice) for notice in facts["notices"]),
     ]
     for name, value in rows:
         table.add_row(name, Text(value))

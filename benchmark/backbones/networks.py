@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
@@ -114,3 +115,13 @@ def resnet(
             raise BackboneError(f"a depth among {', '.join(map(str, _DEPTHS))}", str(depth), "or give blocks=(3,4,6,3)")
         block, blocks = _DEPTHS[depth]
     return Resnet(block, blocks, widen, groups, width_per_group, stem, stride_in_1x1)
+
+
+def convnext(depths: Sequence[int], dims: Sequence[int], head_norm_first: bool = False) -> nn.Module:
+    """A ConvNeXt whose blocks do not scale their output, which no argument of timm's by text asks for.
+
+    Args:
+        depths, dims: blocks and channels per stage.
+        head_norm_first: the final norm stands before the pooling (VICRegL), not behind it.
+    """
+    return ConvNeXt(depths=tuple(depths), dims=tuple(dims), head_norm_first=head_norm_first, ls_init_value=None)

@@ -15,13 +15,14 @@ from benchmark.backbones.architecture import Architecture, wrap
 from benchmark.backbones.backbone import Backbone, Origin
 from benchmark.backbones.classifier import find_classifier, take_head
 from benchmark.backbones.execution import Execution, plan_execution
-from benchmark.backbones.files import read_file
+from benchmark.backbones.files import read_archive
 from benchmark.backbones.hub import fetching
 from benchmark.backbones.options import split_options
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.timm_models import build_timm
 from benchmark.backbones.timm_models import card_preprocessing as timm_card
 from benchmark.backbones.torchvision_models import load_torchvision
+from benchmark.checkpoints.archive import open_archive
 from benchmark.errors import BackboneError, nearest
 
 
@@ -73,7 +74,7 @@ def open_backbone(
     """
     kind, name = kind_of(spec)
     if kind == "file":
-        return read_file(Path(name), arch, layout, key, preprocess, execution)[0]
+        return read_archive(open_archive(Path(name)), arch, layout, key, preprocess, execution)[0]
     for option, value in (("--arch", arch), ("--layout", layout), ("--key", key)):
         if value is not None:
             raise BackboneError(f"{option} beside a weights file", f"{option} {value} beside {spec}", "leave it out")

@@ -140,6 +140,7 @@ def account(
     _check_kinds(encoder, expected, matched)
     head = _head(encoder, head_names)
     _check_finite(encoder, matched, head)
+    _check_alive(encoder, matched)
     tensors = {name: state[name] for name in matched}
     tensors.update({drop.key: torch.zeros((), dtype=torch.int64) for drop in supplied})
     return Account(
@@ -223,6 +224,17 @@ def _check_finite(encoder: Encoder, matched: Iterable[str], head: ClassifierHead
                     f"{bad} of {tensor.numel()} values of {name} NaN or infinite",
                     "take an earlier checkpoint",
                 )
+
+
+def _check_alive(encoder: Encoder, matched: Iterable[str]) -> None:
+    """Stops where nothing was ever stored: every matrix or kernel is zero."""
+    matrices = [encoder.state[name] for name in matched if encoder.state[name].ndim >= 2]
+    if matrices and not any(bool(matrix.any()) for matrix in matrices if _real(matrix)):
+        raise CheckpointError(
+            "weights that are not all zero",
+            f"{len(matrices)} of {len(matrices)} matrices of {encoder.key or 'the file'} zero",
+            "take a checkpoint that was trained",
+        )
 
 
 def _mismatch(

@@ -9,7 +9,8 @@ from scipy import stats
 
 from benchmark.errors import ResultError
 from benchmark.metrics.columns import classification_table, multilabel_table
-from leaderboard.statistics import holm, mcnemar, paired_difference
+from benchmark.metrics.significance import holm, mcnemar
+from leaderboard.statistics import paired_difference
 
 
 def table_of(hit: np.ndarray, confidence: np.ndarray | None = None, prefix: str = "s") -> pa.Table:

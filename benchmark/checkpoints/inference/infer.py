@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from benchmark.checkpoints.architecture import exact, hint
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder
+from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.resnet import infer_resnet
 from benchmark.checkpoints.inference.vit import infer_vit
@@ -17,10 +20,10 @@ from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.errors import CheckpointError
 
 _NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder")  # entries that name an architecture
-_NORM = re.compile(
-    r"^(head|classifier)\.(norm|layernorm)\d*\."
-)  # of the encoder, where a head module holds it (ConvNeXt)
+# Of the encoder, where a head module holds it: ConvNeXt's norm, the attention pooling of CLIP's residual networks.
+_NORM = re.compile(r"^(head|classifier)\.((norm|layernorm)\d*\.|[qkv]\.|pos_embed$)")
 SHOWN = 6
+_TABLE_NOISE = 0.02  # what half precision leaves of the norm of a row of sines and cosines
 
 
 def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = None) -> Inferred:
@@ -39,14 +42,24 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         for name, shape in shapes_of(encoder.state).items()
         if _NORM.search(name) or rules().drop(name, first=encoder.drops) is None
     }
-    query = Query(shapes, facts(encoder.layout), encoder.layout, size, tuple(stated_names(archive.tree)))
+    learned = _learned_positions(encoder.state.get("pos_embed"))
+    query = Query(shapes, facts(encoder.layout), encoder.layout, size, tuple(stated_names(archive.tree)), learned)
     return (
         _from_file(query)
         or infer_vit(query)
         or infer_resnet(query)
+        or infer_convnext(query)
         or _from_layout(query)
         or _from_index(query, encoder)
     )
+
+
+def _learned_positions(positions: Tensor | None) -> bool:
+    """Whether an embedding (1, N, D) was learned: rows of sines and cosines of D / 2 angles have a norm of sqrt(D / 2)."""
+    if positions is None or positions.ndim != 3 or not positions.is_floating_point():
+        return False
+    squares = positions.float().square().sum(-1)[0, 1:]  # the first row may be a class token's, zero in such tables
+    return squares.numel() > 0 and not bool(((squares * 2 / positions.shape[-1] - 1).abs() < _TABLE_NOISE).all())
 
 
 def _from_file(query: Query) -> Inferred | None:

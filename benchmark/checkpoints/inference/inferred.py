@@ -22,6 +22,7 @@ class Query:
         layout: the layout's name.
         size: (h, w) of the images that it is to see; None for those that it was trained on.
         stated: names of architectures that the file itself holds (its `arch` entry or arguments).
+        learned_positions: it has a position embedding that is no table of sines and cosines.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -29,6 +30,7 @@ class Query:
     layout: str = "generic"
     size: tuple[int, int] | None = None
     stated: Sequence[str] = ()
+    learned_positions: bool = False
 
     def count(self, prefix: str) -> int:
         """How many numbered modules follow `prefix`: `blocks.` -> depth.

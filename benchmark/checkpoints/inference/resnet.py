@@ -44,6 +44,13 @@ def infer_resnet(query: Query) -> Inferred | None:
     kind = "bottleneck" if "layer1.0.conv3.weight" in shapes else "basic"
     blocks = tuple(query.count(f"layer{stage}.") for stage in range(1, 5))
     depth = _DEPTHS.get((kind, blocks))
+    if depth is None and "blocks" not in facts.options:
+        written = spelled(FACTORY, {"block": kind, "blocks": blocks})
+        raise CheckpointError(
+            "the blocks of a published residual network in every stage",
+            f"{'-'.join(map(str, blocks))} {kind} blocks",
+            f"take a complete file, or give --arch '{written}' if it was trained so",
+        )
     middle = shapes["layer1.0.conv2.weight"]
     widen = shapes["layer1.0.conv3.weight"][0] // 256 if kind == "bottleneck" else middle[0] // 64
     groups = middle[0] // middle[1]
@@ -63,7 +70,7 @@ def infer_resnet(query: Query) -> Inferred | None:
     name = _NAMED.get((depth or 0, groups, per_group))
     if name and widen == 1 and stem[:1] == (64,) and stem[2] == 7 and not options:
         return Inferred(name, tuple(notes))
-    made: dict[str, Any] = {"depth": depth} if depth else {"blocks": blocks, "block": kind}
+    made: dict[str, Any] = {"depth": depth} if depth else {"block": kind}
     made |= {"widen": widen} if widen != 1 else {}
     made |= {"groups": groups} if groups != 1 else {}
     made |= {"width_per_group": per_group} if per_group != 64 else {}

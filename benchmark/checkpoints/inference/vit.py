@@ -13,6 +13,7 @@ HEADS = {
     192: (3, 12), 384: (6, 12), 512: (8,), 640: (10,), 768: (12,), 896: (14,), 1024: (16,), 1152: (16,), 1280: (16,),
     1408: (16,), 1536: (24,), 1664: (16,), 1792: (16,), 2048: (16,), 4096: (32,),
 }  # fmt: skip
+_LEARNED_WITH_6 = 384  # MoCo v3's 12 heads come with fixed positions, sines and cosines
 _SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1408: "giant", 1664: "gigantic"}
 _PATCHES = {
     "tiny": (16,), "small": (8, 16, 32), "base": (8, 16, 32), "large": (14, 16, 32), "huge": (14,), "giant": (14,),
@@ -63,7 +64,7 @@ def infer_vit(query: Query) -> Inferred | None:
         options = {"patch_size": patch[0] if patch[0] == patch[1] else patch}
         if width not in _SIZES:
             options["embed_dim"] = width
-    options |= {"depth": depth} if depth != _DEPTHS[size_name] else {}
+    options |= _depth(query, width, depth, size_name)
     heads = _heads(query, width, notes)
     gated = _is_swiglu(shapes)
     options |= {"num_heads": heads} if gated or heads != _default_heads(size_name) else {}
@@ -91,6 +92,23 @@ def _nearest_patch(size: str, patch: int) -> int:
     return min(_PATCHES[size], key=lambda known: (abs(known - patch), known))
 
 
+def _depth(query: Query, width: int, depth: int, size: str) -> dict[str, Any]:
+    """The number of blocks, where it is not the usual one.
+
+    Raises:
+        CheckpointError: a width of which every published network has more blocks: the file has lost its last ones.
+    """
+    if depth == _DEPTHS[size]:
+        return {}
+    if width in _SIZES and _SIZES[width] == size and depth < _DEPTHS[size] and "depth" not in query.facts.options:
+        raise CheckpointError(
+            f"{_DEPTHS[size]} blocks, as published transformers of width {width} have",
+            f"{depth} in the file",
+            f"take a complete file, or give --arch with depth={depth} if it was trained so",
+        )
+    return {"depth": depth}
+
+
 def _default_heads(size: str) -> int:
     return {"tiny": 3, "small": 6, "base": 12}.get(size, 16)
 
@@ -107,11 +125,17 @@ def _heads(query: Query, width: int, notes: list[str]) -> int:
         return heads
     if "num_heads" in query.facts.options:
         return int(query.facts.options["num_heads"])
+    if query.facts.head_width:
+        notes.append(f"{query.facts.head_width} channels per head: what the layout {query.layout} says")
+        return width // query.facts.head_width
     if "blocks.0.attn.q_norm.weight" in query.shapes:
         return width // query.shapes["blocks.0.attn.q_norm.weight"][0]
     if width in (192, 384) and ("blocks.0.ls1.gamma" in query.shapes or "reg_token" in query.shapes):
         notes.append(f"{width // 64} heads: those of every published network of width {width} with LayerScale")
         return width // 64
+    if width == _LEARNED_WITH_6 and query.learned_positions:
+        notes.append(f"6 heads: those of every published network of width {width} that learned its positions")
+        return 6
     candidates = HEADS.get(width, ()) or tuple(h for h in (width // 64, width // 32) if h and width % h == 0)
     if len(candidates) != 1:
         shown = " or ".join(f"num_heads={heads}" for heads in candidates)
@@ -207,7 +231,7 @@ def _beit(query: Query, width: int, patch: tuple[int, ...], depth: int) -> Infer
     size = query.size or native or (224, 224)
     if width not in (768, 1024):
         options["embed_dim"] = width
-    options |= {"depth": depth} if depth != _DEPTHS[size_name] else {}
+    options |= _depth(query, width, depth, size_name)
     options |= {"num_heads": heads} if heads != _default_heads(size_name) else {}
     options |= {"patch_size": patch[0]} if patch[0] != 16 else {}
     options |= {"img_size": size[0] if size[0] == size[1] else size} if size != (224, 224) else {}
