@@ -25,7 +25,7 @@ class Archive:
 
     Attributes:
         path: the file (the index, where there are shards).
-        format: `torch-zip`, `torch-legacy`, `pickle`, `safetensors`, `npz`, `sharded`.
+        format: `torch-zip`, `torchscript`, `torch-legacy`, `pickle`, `safetensors`, `npz`, `sharded`.
         sha256: of the file; of the names and digests of all files, where there are shards.
         size: bytes, shards included.
         tree: what the file holds: dicts, lists, plain values, `LazyTensor`, `Placeholder`.
@@ -81,7 +81,7 @@ def _read(path: Path, kind: str, shard: bool = False) -> tuple[Unpickled, Mappin
         return Unpickled(tree, {}), metadata
     if kind == "npz":
         return Unpickled(read_npz(path), {}), {}
-    readers = {"torch-zip": read_zip, "torch-legacy": read_legacy, "pickle": read_pickle}
+    readers = {"torch-zip": read_zip, "torchscript": read_zip, "torch-legacy": read_legacy, "pickle": read_pickle}
     if kind not in readers:
         raise refuse(path, "an index of shards within an index", "give the outer index of plain shards")
     return readers[kind](path), {}

@@ -91,6 +91,21 @@ class Reshape(_Change):
         return changed
 
 
+class Unsqueeze(_Change):
+    """Puts an axis of one in: positions (N, D) become (1, N, D)."""
+
+    op: Literal["unsqueeze"]
+    dim: int = 0
+
+    def _apply(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        changed = dict(state)
+        for name, _ in self._found(state):
+            if state[name].ndim < self.dim:
+                raise _unlike(name, state[name], f"at least {self.dim} axes")
+            changed[name] = state[name].unsqueeze(self.dim)
+        return changed
+
+
 class Fuse(_Change):
     """Joins tensors that the architecture keeps as one: separate queries, keys and values to `qkv`.
 
@@ -291,7 +306,8 @@ class Peel(_Change):
 
 
 Change = Annotated[
-    Permute | Reshape | Fuse | Split | Unstack | Slice | Total | Spread | Add | Peel, Field(discriminator="op")
+    Permute | Reshape | Unsqueeze | Fuse | Split | Unstack | Slice | Total | Spread | Add | Peel,
+    Field(discriminator="op"),
 ]
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from benchmark.errors import CheckpointError
 
-Format = Literal["torch-zip", "torch-legacy", "pickle", "safetensors", "sharded", "npz"]
+Format = Literal["torch-zip", "torchscript", "torch-legacy", "pickle", "safetensors", "sharded", "npz"]
 
 # The first object of every file that torch.save wrote before 1.6 (torch/serialization.py, MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -96,14 +96,8 @@ def _zip_kind(path: Path) -> Format:
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise refuse(path, f"a zip archive cut short or damaged ({error})", "download or copy it again") from error
     leaves = {name.partition("/")[2] for name in names}
-    if "data.pkl" in leaves and not any(leaf.startswith("code/") for leaf in leaves):
-        return "torch-zip"
-    if "data.pkl" in leaves:
-        raise refuse(
-            path,
-            "a TorchScript program (code and weights)",
-            "save its weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW) where you trust the file",
-        )
+    if "data.pkl" in leaves:  # a TorchScript program has its code beside it, which nobody reads
+        return "torchscript" if any(leaf.startswith("code/") for leaf in leaves) else "torch-zip"
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     listed = ", ".join(names[:4]) or "nothing"

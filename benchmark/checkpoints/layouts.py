@@ -136,6 +136,7 @@ class Facts(_Entry):
     Attributes:
         arch: the architecture, where the family has only one, as `--arch` takes it.
         heads: attention heads by width, where a number is not the only one in use for that width.
+        head_width: channels per head, where they are the same at every width that `heads` does not list.
         options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).
         positions: whose interpolation position embeddings go through at another size.
         representation: the family's own choice of feature; empty for the architecture's.
@@ -143,6 +144,7 @@ class Facts(_Entry):
 
     arch: str = ""
     heads: Mapping[int, int] = {}
+    head_width: int = 0
     options: Mapping[str, Any] = {}
     positions: Resample = "timm"
     representation: str = ""

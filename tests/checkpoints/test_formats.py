@@ -34,12 +34,6 @@ def _keras(path: Path) -> None:
         archive.writestr("model.weights.h5", b"")
 
 
-def _script(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:  # the entries that torch.jit.save writes
-        for name in ("data.pkl", "code/__torch__.py", "constants.pkl", "version"):
-            archive.writestr(f"net/{name}", b"")
-
-
 def _npy(path: Path) -> None:
     with path.open("wb") as stream:
         np.save(stream, np.ones(3))
@@ -55,7 +49,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "tar": (_tar, "a tar archive"),
     "hdf5": (_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 64), "HDF5"),
     "keras": (_keras, "without torch's data.pkl"),
-    "torchscript": (_script, "TorchScript"),
     "npy": (_npy, "single numpy array"),
     "tensorflow": (_bytes(b"\0" * 100 + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"), "TensorFlow"),
     "html": (_bytes(b"\n<!DOCTYPE html><html>Sign in</html>"), "a web page"),
