@@ -134,7 +134,8 @@ class Facts(_Entry):
     """What the shapes of a family's tensors do not say about its architecture.
 
     Attributes:
-        arch: the architecture, where the family has only one, as `--arch` takes it.
+        arch: the architecture, where the family has only one, as `--arch` takes it; with `*` in it, what the name of
+            one of timm's has to be where several have these shapes.
         heads: attention heads by width, where a number is not the only one in use for that width.
         head_width: channels per head, where they are the same at every width that `heads` does not list.
         options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).

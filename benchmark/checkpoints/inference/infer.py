@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from benchmark.checkpoints.architecture import exact, hint
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder
 from benchmark.checkpoints.inference.convnext import infer_convnext
+from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.resnet import infer_resnet
 from benchmark.checkpoints.inference.vit import infer_vit
@@ -46,6 +48,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
     query = Query(shapes, facts(encoder.layout), encoder.layout, size, tuple(stated_names(archive.tree)), learned)
     return (
         _from_file(query)
+        or infer_dinov3(query)
         or infer_vit(query)
         or infer_resnet(query)
         or infer_convnext(query)
@@ -55,7 +58,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
 
 
 def _learned_positions(positions: Tensor | None) -> bool:
-    """Whether an embedding (1, N, D) was learned: rows of sines and cosines of D / 2 angles have a norm of sqrt(D / 2)."""
+    """Whether an embedding (1, N, D) was learned: rows of D / 2 sines and cosines each have a norm of sqrt(D / 2)."""
     if positions is None or positions.ndim != 3 or not positions.is_floating_point():
         return False
     squares = positions.float().square().sum(-1)[0, 1:]  # the first row may be a class token's, zero in such tables
@@ -71,7 +74,7 @@ def _from_file(query: Query) -> Inferred | None:
 
 
 def _from_layout(query: Query) -> Inferred | None:
-    if query.facts.arch and "{" not in query.facts.arch:
+    if query.facts.arch and not {"{", "*"} & set(query.facts.arch):
         return Inferred(spelled(query.facts.arch, dict(query.facts.options)))
     return None
 
@@ -83,6 +86,8 @@ def _from_index(query: Query, encoder: Encoder) -> Inferred:
         CheckpointError: none, or several.
     """
     names = exact(query.shapes)
+    if "*" in query.facts.arch:
+        names = tuple(fnmatch.filter(names, query.facts.arch))
     if not names:
         raise CheckpointError(
             "an architecture that can be told by the shapes of its tensors",
