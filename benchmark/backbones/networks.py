@@ -20,7 +20,7 @@ _DEPTHS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
     50: ("bottleneck", (3, 4, 6, 3)), 101: ("bottleneck", (3, 4, 23, 3)), 152: ("bottleneck", (3, 8, 36, 3)),
     200: ("bottleneck", (3, 24, 36, 3)),
 }  # fmt: skip
-_STEMS = ("imagenet", "cifar", "stl", "imagenet-no-pool")
+_STEMS = ("imagenet", "cifar", "cifar-pad2", "stl", "imagenet-no-pool")
 
 
 class Resnet(nn.Module):
@@ -31,8 +31,8 @@ class Resnet(nn.Module):
         widen: factor on every width, the stem's included (SwAV's and SimCLR's wide networks; torchvision's wide ones
             widen the inner convolution only).
         groups, width_per_group: as torchvision's.
-        stem: `imagenet` (7 x 7, stride 2, max-pool), `cifar` (3 x 3, stride 1, no pool), `stl` (3 x 3, stride 1,
-            max-pool), `imagenet-no-pool`.
+        stem: `imagenet` (7 x 7, stride 2, max-pool), `cifar` (3 x 3, stride 1, no pool), `cifar-pad2` (the same with
+            two pixels of padding, as solo-learn has it), `stl` (3 x 3, stride 1, max-pool), `imagenet-no-pool`.
         stride_in_1x1: stages are entered by a strided 1 x 1 convolution, as in Caffe and MSRA's weights.
     """
 
@@ -50,7 +50,8 @@ class Resnet(nn.Module):
         kind: type[BasicBlock] | type[Bottleneck] = BasicBlock if block == "basic" else Bottleneck
         self.inplanes = 64 * widen
         large = stem.startswith("imagenet")
-        self.conv1 = nn.Conv2d(3, self.inplanes, 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False)
+        padding = 3 if large else 2 if stem == "cifar-pad2" else 1
+        self.conv1 = nn.Conv2d(3, self.inplanes, 7 if large else 3, 2 if large else 1, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(self.inplanes)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem in ("imagenet", "stl") else nn.Identity()
@@ -121,7 +122,8 @@ def convnext(depths: Sequence[int], dims: Sequence[int], head_norm_first: bool =
     """A ConvNeXt whose blocks do not scale their output, which no argument of timm's by text asks for.
 
     Args:
-        depths, dims: blocks and channels per stage.
+        depths: blocks per stage.
+        dims: channels per stage.
         head_norm_first: the final norm stands before the pooling (VICRegL), not behind it.
     """
     return ConvNeXt(depths=tuple(depths), dims=tuple(dims), head_norm_first=head_norm_first, ls_init_value=None)

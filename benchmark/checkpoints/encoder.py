@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.candidates import Candidate, Collected, collections_of, find_candidates, kind_of
+from benchmark.checkpoints.folders import facts_of
 from benchmark.checkpoints.layouts import GENERIC, DropRule, Layout, get, known, recognise, rules
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.checkpoints.storage import LazyTensor
@@ -91,7 +92,12 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> Lay
     if layout == GENERIC:
         return None
     entries = [key for key in archive.tree if isinstance(key, str)] if isinstance(archive.tree, dict) else []
-    names = [".".join((*c.path, name)) for c in found for name in c.tensors]
+    entries += facts_of(archive.config)
+    names = {
+        ".".join((*c.path, name)): tuple(value.shape) if isinstance(value, LazyTensor) else ()
+        for c in found
+        for name, value in c.tensors.items()
+    }
     if layout is None:
         fitting = recognise(entries, names)
         if len(fitting) > 1 and any(_says(other) != _says(fitting[0]) for other in fitting):

@@ -7,7 +7,7 @@ fields, or a list of these.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -30,13 +30,17 @@ class _Entry(BaseModel):
 
 
 class Rename(_Entry):
-    """A substitution in every key."""
+    """A substitution in every key; `{next}` in the replacement is the number of the group `index`, plus one."""
 
     pattern: Pattern
     replace: str
 
     def apply(self, key: str) -> str:
         """The key under its new name."""
+        if "{next}" in self.replace:
+            return re.sub(
+                self.pattern, lambda m: m.expand(self.replace).replace("{next}", f"{int(m['index']) + 1}"), key
+            )
         return re.sub(self.pattern, self.replace, key)
 
 
@@ -108,26 +112,57 @@ class Recognise(_Entry):
         absent: names of entries or tensors, none of which may occur.
         certain: names of entries or tensors, all of which must occur for the layout to be taken without being asked
             for; a file without them may be of several families.
+        shapes: tensors by name and the shape that one of them has, where names alone do not tell (3 x 3 stems of
+            networks for small images); -1 stands for any size.
     """
 
     entries: tuple[Pattern, ...] = ()
     keys: tuple[Pattern, ...] = ()
     absent: tuple[Pattern, ...] = ()
     certain: tuple[Pattern, ...] = ()
+    shapes: Mapping[Pattern, tuple[int, ...]] = {}
 
-    def matches(self, entries: Iterable[str], keys: Iterable[str]) -> bool:
-        """Whether a file has all that it must and nothing that it must not."""
+    def matches(self, entries: Iterable[str], keys: Mapping[str, Sequence[int]] | Iterable[str]) -> bool:
+        """Whether a file has all that it must and nothing that it must not; `keys` with shapes where these are known.
+
+        A layout that asks for shapes fits no names without any.
+        """
         top, names = list(entries), list(keys)
+        if self.shapes and not (isinstance(keys, Mapping) and self._shaped(keys)):
+            return False
         return (
             all(any(re.search(pattern, name) for name in top) for pattern in self.entries)
             and all(any(re.search(pattern, name) for name in names) for pattern in self.keys)
             and not any(re.search(pattern, name) for pattern in self.absent for name in (*top, *names))
         )
 
+    def _shaped(self, shapes: Mapping[str, Sequence[int]]) -> bool:
+        def fits(wanted: Sequence[int], found: Sequence[int]) -> bool:
+            return len(wanted) == len(found) and all(w in (-1, n) for w, n in zip(wanted, found, strict=True))
+
+        return all(
+            any(re.search(pattern, name) and fits(wanted, shape) for name, shape in shapes.items())
+            for pattern, wanted in self.shapes.items()
+        )
+
     def is_certain(self, entries: Iterable[str], keys: Iterable[str]) -> bool:
         """Whether a file that matches can be of no other family."""
         names = [*entries, *keys]
         return all(any(re.search(pattern, name) for name in names) for pattern in self.certain)
+
+
+class Told(_Entry):
+    """An argument of the architecture that the configuration beside the weights says.
+
+    Attributes:
+        option: the argument.
+        entry: where the configuration says it.
+        default: what its absence means; None where it has to be there.
+    """
+
+    option: str
+    entry: str
+    default: Any = None
 
 
 class Facts(_Entry):
@@ -139,6 +174,7 @@ class Facts(_Entry):
         heads: attention heads by width, where a number is not the only one in use for that width.
         head_width: channels per head, where they are the same at every width that `heads` does not list.
         options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).
+        config: those that the configuration of a folder says.
         positions: whose interpolation position embeddings go through at another size.
         representation: the family's own choice of feature; empty for the architecture's.
     """
@@ -147,6 +183,7 @@ class Facts(_Entry):
     heads: Mapping[int, int] = {}
     head_width: int = 0
     options: Mapping[str, Any] = {}
+    config: tuple[Told, ...] = ()
     positions: Resample = "timm"
     representation: str = ""
 
@@ -269,7 +306,9 @@ def facts(name: str) -> Facts:
     return Facts() if name == GENERIC else get(name).architecture
 
 
-def recognise(entries: Collection[str], keys: Collection[str], certain: bool = True) -> list[Layout]:
+def recognise(
+    entries: Collection[str], keys: Mapping[str, Sequence[int]] | Collection[str], certain: bool = True
+) -> list[Layout]:
     """The layouts that a file with these entries and tensors is of, those that another is preferred to left out.
 
     `certain` leaves out those whose files might be of another family too.

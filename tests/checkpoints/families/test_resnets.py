@@ -1,0 +1,466 @@
+"""Files of convolutional encoders, as each project writes them, give the features of the network they come from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.networks import convnext, resnet
+from benchmark.backbones.sources import open_backbone
+from benchmark.errors import CheckpointError
+
+State = dict[str, Tensor]
+SIZE = 64
+IMAGES = torch.randint(0, 256, (2, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+OPTIMIZER = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.03}]}
+CHILDREN = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+UNPOOLED = {"conv1": "0", "bn1": "1", "layer1": "3", "layer2": "4", "layer3": "5", "layer4": "6"}
+
+
+def randomised(net: nn.Module, seed: int) -> nn.Module:
+    """Normalisation statistics and biases that are not the initial ones, so that a mistake shows."""
+    draw = torch.Generator().manual_seed(seed)
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            spread = torch.rand(tensor.shape, generator=draw)
+            tensor.copy_(spread + 0.5 if name.endswith(("weight", "running_var")) else (spread - 0.5) * 0.4)
+        elif tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, generator=draw) * (2 / tensor[0].numel()) ** 0.5)
+    return net.eval()
+
+
+def body(net: nn.Module) -> State:
+    """The tensors without the classifier."""
+    return {name: tensor.clone() for name, tensor in net.state_dict().items() if not name.startswith(("fc.", "head."))}
+
+
+def under(prefix: str, state: Mapping[str, Tensor]) -> State:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def numbered(prefix: str, state: Mapping[str, Tensor], numbers: Mapping[str, str]) -> State:
+    parts = {name: name.partition(".") for name in state}
+    return {f"{prefix}{numbers[part[0]]}.{part[2]}": state[name] for name, part in parts.items()}
+
+
+def layers(prefix: str, width: int = 512, norm: bool = True) -> State:
+    """A projector of two layers, with a BatchNorm between them."""
+    made = {f"{prefix}.0.weight": torch.ones(8, width), f"{prefix}.0.bias": torch.ones(8)}
+    if norm:
+        made |= {f"{prefix}.1.{part}": torch.ones(8) for part in ("weight", "bias", "running_mean", "running_var")}
+        made |= {f"{prefix}.1.num_batches_tracked": torch.tensor(3)}
+    return made | {f"{prefix}.3.weight": torch.ones(4, 8)}
+
+
+def features(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooled features and the last map of a residual network."""
+    module: Any = net
+    with torch.inference_mode():
+        x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
+        for stage in (module.layer1, module.layer2, module.layer3, module.layer4):
+            x = stage(x)
+    return x.mean((2, 3)), x
+
+
+class Nets:
+    """The networks that the files are made from: one per stem, and a decoy of the same shapes."""
+
+    def __init__(self) -> None:
+        def make(stem: str, seed: int) -> nn.Module:
+            return randomised(resnet(depth=18, stem=stem), seed)
+
+        self.imagenet, self.decoy = make("imagenet", 1), make("imagenet", 2)
+        self.cifar, self.cifar_decoy = make("cifar", 3), make("cifar", 4)
+        self.padded = make("cifar-pad2", 3)
+
+
+@pytest.fixture(scope="module")
+def nets() -> Nets:
+    return Nets()
+
+
+def lightning(state: State) -> dict[str, Any]:
+    return {
+        "epoch": 99,
+        "global_step": 500,
+        "pytorch-lightning_version": "2.0.9",
+        "state_dict": state,
+        "loops": {"fit_loop": {"epoch_progress": {"total": {"ready": 1}}}},
+        "callbacks": {},
+        "optimizer_states": [OPTIMIZER],
+        "lr_schedulers": [],
+        "hyper_parameters": {"lr": 0.3},
+    }
+
+
+Write = Callable[[State, State], Any]
+WRITERS: dict[str, tuple[str, str, Write]] = {
+    "moco v1": (
+        "moco",
+        "state_dict.module.encoder_q",
+        lambda own, other: {
+            "epoch": 200,
+            "arch": "resnet50",
+            "state_dict": under("module.encoder_q.", {**own, "fc.weight": torch.ones(128, 512)})
+            | under("module.encoder_k.", {**other, "fc.weight": torch.ones(128, 512)})
+            | {"module.queue": torch.ones(128, 9), "module.queue_ptr": torch.tensor([0])},
+            "optimizer": OPTIMIZER,
+        },
+    ),
+    "moco v2": (
+        "moco",
+        "state_dict.module.encoder_q",
+        lambda own, other: {
+            "epoch": 200,
+            "state_dict": under("module.encoder_q.", own | layers("fc", norm=False))
+            | under("module.encoder_k.", other | layers("fc", norm=False))
+            | {"module.queue": torch.ones(128, 9), "module.queue_ptr": torch.tensor([0])},
+        },
+    ),
+    "moco v3": (
+        "moco-v3",
+        "state_dict.module.base_encoder",
+        lambda own, other: {
+            "epoch": 300,
+            "arch": "resnet50",
+            "state_dict": under("module.base_encoder.", own | layers("fc"))
+            | under("module.momentum_encoder.", other | layers("fc"))
+            | layers("module.predictor"),
+            "optimizer": OPTIMIZER,
+            "scaler": {"scale": 65536.0},
+        },
+    ),
+    "simsiam": (
+        "simsiam",
+        "state_dict.module.encoder",
+        lambda own, other: {
+            "epoch": 100,
+            "arch": "resnet50",
+            "state_dict": under("module.encoder.", own | layers("fc")) | layers("module.predictor"),
+            "optimizer": OPTIMIZER,
+        },
+    ),
+    "mec": (
+        "simsiam",
+        "state_dict.module.encoder",
+        lambda own, other: {
+            "state_dict": under("module.encoder.", own | layers("fc"))
+            | under("module.teacher.", other | layers("fc"))
+            | layers("module.predictor"),
+        },
+    ),
+    "barlow twins": (
+        "barlow-twins",
+        "model.module.backbone",
+        lambda own, other: {
+            "epoch": 3,
+            "model": under("module.backbone.", own)
+            | layers("module.projector")
+            | {"module.bn.running_mean": torch.ones(4), "module.bn.running_var": torch.ones(4)},
+            "optimizer": {"state": {}},
+        },
+    ),
+    "vicregl": (
+        "barlow-twins",
+        "model.module.backbone",
+        lambda own, other: {
+            "epoch": 3,
+            "model": under("module.backbone.", own)
+            | layers("module.projector")
+            | layers("module.maps_projector")
+            | {"module.classifier.weight": torch.ones(10, 512), "module.classifier.bias": torch.ones(10)},
+            "optimizer": {"state": {}},
+        },
+    ),
+    "swav, released": (
+        "swav",
+        "module",
+        lambda own, other: (
+            under("module.", own) | layers("module.projection_head") | {"module.prototypes.weight": torch.ones(30, 4)}
+        ),
+    ),
+    "deepcluster v2, training": (
+        "swav",
+        "state_dict.module",
+        lambda own, other: {
+            "epoch": 400,
+            "state_dict": under("module.", own)
+            | layers("module.projection_head")
+            | {f"module.prototypes.prototypes{i}.weight": torch.ones(30, 4) for i in range(3)},
+            "optimizer": OPTIMIZER,
+            "amp": {"loss_scaler0": {"loss_scale": 1.0}},
+        },
+    ),
+    "pixpro": (
+        "pixpro",
+        "model.module.encoder",
+        lambda own, other: {
+            "opt": argparse.Namespace(arch="resnet50"),
+            "model": under("module.encoder.", own)
+            | under("module.encoder_k.", other)
+            | layers("module.projector")
+            | layers("module.projector_k")
+            | {"module.value_transform.weight": torch.ones(4, 4, 1, 1), "module.value_transform.bias": torch.ones(4)},
+            "optimizer": OPTIMIZER,
+            "scheduler": {"last_epoch": 3},
+            "epoch": 100,
+        },
+    ),
+    "densecl": (
+        "openselfsup",
+        "state_dict.backbone",
+        lambda own, other: {
+            "meta": {"mmcv_version": "0.6"},
+            "state_dict": under("backbone.", own)
+            | under("encoder_q.0.", own)
+            | layers("encoder_q.1.mlp")
+            | under("encoder_k.0.", other)
+            | layers("encoder_k.1.mlp")
+            | {"queue": torch.ones(4, 9), "queue_ptr": torch.tensor([0]), "queue2": torch.ones(4, 9)},
+            "optimizer": OPTIMIZER,
+        },
+    ),
+    "orl": (
+        "openselfsup",
+        "state_dict.backbone",
+        lambda own, other: {
+            "meta": {},
+            "state_dict": under("online_net.0.", own)
+            | layers("online_net.1.mlp")
+            | under("target_net.0.", other)
+            | layers("target_net.1.mlp")
+            | under("backbone.", own)
+            | layers("neck.mlp")
+            | layers("global_head.predictor")
+            | layers("local_intra_head.predictor"),
+        },
+    ),
+    "mmselfsup": (
+        "openselfsup",
+        "state_dict.backbone",
+        lambda own, other: {
+            "meta": {"epoch": 200},
+            "state_dict": under("backbone.", own)
+            | layers("neck.mlp")
+            | layers("head.predictor")
+            | under("target_net.module.0.", other)
+            | layers("target_net.module.1.mlp")
+            | {"target_net.steps": torch.tensor(7)},
+            "message_hub": {"log_scalars": {}},
+        },
+    ),
+    "densecl, extracted": (
+        "openselfsup-backbone",
+        "state_dict",
+        lambda own, other: {"state_dict": own, "author": "DenseCL"},
+    ),
+    "solo-learn": (
+        "solo-learn",
+        "state_dict.backbone",
+        lambda own, other: lightning(
+            under("backbone.", own)
+            | under("momentum_backbone.", other)
+            | layers("projector")
+            | layers("momentum_projector")
+            | {"classifier.weight": torch.ones(10, 512), "classifier.bias": torch.ones(10)}
+            | {"queue": torch.ones(4, 9), "queue_y": torch.ones(9)}
+        ),
+    ),
+    "lightly": (
+        "lightly",
+        "state_dict.backbone",
+        lambda own, other: lightning(
+            under("backbone.", own)
+            | layers("projection_head.layers")
+            | {"online_classifier.linear.weight": torch.ones(10, 512), "online_classifier.linear.bias": torch.ones(10)}
+        ),
+    ),
+    "lightly, example": (
+        "lightly-example",
+        "state_dict.backbone",
+        lambda own, other: lightning(
+            numbered("backbone.", own, CHILDREN)
+            | numbered("backbone_momentum.", other, CHILDREN)
+            | layers("projection_head.layers")
+            | layers("prediction_head.layers")
+        ),
+    ),
+    "vissl": (
+        "vissl",
+        "classy_state_dict.base_model.model.trunk._feature_blocks",
+        lambda own, other: {
+            "phase_idx": 99,
+            "iteration": 5,
+            "loss": 0.1,
+            "type": "checkpoint",
+            "classy_state_dict": {
+                "base_model": {"meta": {}, "model": {"trunk": under("_feature_blocks.", own)}},
+                "optimizer": {"optim": OPTIMIZER},
+                "loss": {"name": "moco_loss", "queue": torch.ones(4, 9)},
+            },
+        },
+    ),
+}  # fmt: skip
+
+CIFAR: dict[str, tuple[str, str, str, Write]] = {
+    "solo-learn": (
+        "padded",
+        "solo-learn-cifar",
+        "state_dict.backbone",
+        lambda own, other: lightning(
+            under("backbone.", own) | layers("projector") | {"classifier.weight": torch.ones(10, 512)}
+        ),
+    ),
+    "trajssl": (
+        "cifar",
+        "trajssl",
+        "state_dict.backbone",
+        lambda own, other: lightning(
+            under("backbone.", own)
+            | layers("projector")
+            | {"classifier.weight": torch.ones(10, 512), "rot_classifier.weight": torch.ones(4, 512)}
+        ),
+    ),
+    "care": (
+        "cifar",
+        "care",
+        "state_dict.module.f",
+        lambda own, other: {
+            "epoch": 400,
+            "state_dict": numbered("module.f.", own, UNPOOLED)
+            | layers("module.g"),
+            "args": argparse.Namespace(model="resnet18"),
+            "best_acc_1": 90.0,
+            "optimizer": OPTIMIZER,
+        },
+    ),
+}  # fmt: skip
+
+
+def opened(path: Path, content: Any, *settings: str, **options: Any) -> Backbone:
+    torch.save(content, path)
+    return open_backbone(str(path), preprocess=(f"size={SIZE}", *settings), **options)
+
+
+def worst(found: Tensor, expected: Tensor) -> float:
+    assert found.shape == expected.shape
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_features_are_those_of_the_encoder_its_authors_evaluate(name: str, nets: Nets, tmp_path: Path) -> None:
+    layout, key, write = WRITERS[name]
+    backbone = opened(tmp_path / "c.pth", write(body(nets.imagenet), body(nets.decoy)))
+    assert (backbone.origin.layout, backbone.origin.key or "") == (layout, key)
+    pooled, last = features(nets.imagenet, backbone.preprocessing.normalise(IMAGES))
+    found = backbone.encode(IMAGES)
+    assert worst(found.global_("gap"), pooled) < 1e-5
+    assert worst(found.grid(), last) < 1e-5
+    assert backbone.head is None  # projectors are no classifiers
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_small_images_have_their_stem_and_statistics(name: str, nets: Nets, tmp_path: Path) -> None:
+    which, layout, key, write = CIFAR[name]
+    net = getattr(nets, which)
+    backbone = opened(tmp_path / "c.ckpt", write(body(net), body(nets.cifar_decoy)))
+    assert (backbone.origin.layout, backbone.origin.key) == (layout, key)
+    assert backbone.preprocessing.mean == (0.4914, 0.4822, 0.4465)
+    pooled, last = features(net, backbone.preprocessing.normalise(IMAGES))
+    found = backbone.encode(IMAGES)
+    assert worst(found.global_("gap"), pooled) < 1e-5
+    assert found.grid().shape == last.shape
+
+
+def test_one_pixel_of_padding_is_another_network_than_two(nets: Nets, tmp_path: Path) -> None:
+    backbone = opened(tmp_path / "c.ckpt", CIFAR["solo-learn"][3](body(nets.padded), {}))
+    pooled, _ = features(nets.cifar, backbone.preprocessing.normalise(IMAGES))  # the same tensors, the usual padding
+    assert worst(backbone.encode(IMAGES).global_("gap"), pooled) > 1e-3
+
+
+def test_every_file_names_one_layout_only(nets: Nets, tmp_path: Path) -> None:
+    """No file of one project is taken for another's when a block is missing: the load stops instead."""
+    for name in ("moco v2", "swav, released", "vissl", "lightly, example"):
+        _, _, write = WRITERS[name]
+        broken = {key: value for key, value in body(nets.imagenet).items() if not key.startswith("layer3")}
+        with pytest.raises(CheckpointError):
+            opened(tmp_path / "c.pth", write(broken, body(nets.decoy)))
+
+
+def test_wide_networks_widen_their_stem_too(tmp_path: Path) -> None:
+    net = randomised(resnet(depth=18, widen=2), 5)
+    content = (
+        under("module.", body(net)) | layers("module.projection_head") | {"module.prototypes.weight": torch.ones(3, 4)}
+    )
+    backbone = opened(tmp_path / "w2.pth.tar", content)
+    assert "widen=2" in backbone.arch
+    assert backbone.preprocessing.std == (0.228, 0.224, 0.225)  # as its authors evaluate it
+    pooled, _ = features(net, backbone.preprocessing.normalise(IMAGES))
+    assert worst(backbone.encode(IMAGES).global_("gap"), pooled) < 1e-5
+
+
+def vicregl_names(state: State) -> State:
+    """Tensors of timm's ConvNeXt under the names of its authors."""
+    made = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[0] == "stem":
+            parts = ["downsample_layers", "0", *parts[1:]]
+        elif parts[2:3] == ["downsample"]:
+            parts = ["downsample_layers", parts[1], *parts[3:]]
+        elif parts[0] == "stages":
+            inner = ".".join(parts[4:]).replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+            parts = ["stages", parts[1], parts[3], inner]
+        made[".".join(parts).replace("norm_pre", "norm")] = tensor
+    return made
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_vicregl_averages_normed_tokens(released: bool, tmp_path: Path) -> None:
+    net: Any = randomised(convnext((1, 1, 2, 1), (8, 16, 24, 32), head_norm_first=True), 6)
+    state = vicregl_names(body(net))
+    content: Any = state if released else {
+        "epoch": 1,
+        "model": under("module.backbone.", state) | layers("module.projector", 32) | layers("module.maps_projector", 32)
+        | {"module.classifier.weight": torch.ones(10, 32), "module.classifier.bias": torch.ones(10)},
+        "optimizer": {"state": {}},
+    }  # fmt: skip
+    backbone = opened(tmp_path / "convnext.pth", content)
+    assert backbone.origin.layout == "vicregl-convnext"
+    with torch.inference_mode():
+        tokens = net.forward_features(backbone.preprocessing.normalise(IMAGES))
+    assert worst(backbone.encode(IMAGES).global_("gap"), tokens.mean((2, 3))) < 1e-5
+    classifying: Any = randomised(convnext((1, 1, 2, 1), (8, 16, 24, 32)), 6)
+    assert "head.norm.weight" in classifying.state_dict()  # the other order of norm and average
+
+
+def test_vissl_names_of_regnets(tmp_path: Path) -> None:
+    import timm
+
+    net: Any = randomised(timm.create_model("regnety_002"), 7)
+    inner = {"conv1.conv": "f.a.0", "conv1.bn": "f.a.1", "conv2.conv": "f.b.0", "conv2.bn": "f.b.1",
+             "conv3.conv": "f.c", "conv3.bn": "f.final_bn", "se.fc1": "f.se.excitation.0",
+             "se.fc2": "f.se.excitation.2", "downsample.conv": "proj", "downsample.bn": "bn"}  # fmt: skip
+    trunk = {}
+    for name, tensor in body(net).items():
+        stage, _, rest = name.partition(".")
+        if stage == "stem":
+            trunk[f"_feature_blocks.conv1.stem.{name.replace('stem.conv', '0').replace('stem.bn', '1')}"] = tensor
+            continue
+        block, _, rest = rest.partition(".")
+        module, _, leaf = rest.rpartition(".")
+        number = int(stage[1:])
+        trunk[f"_feature_blocks.res{number + 1}.block{number}-{int(block[1:]) - 1}.{inner[module]}.{leaf}"] = tensor
+    model = {"trunk": trunk, "heads": layers("0.clf")}
+    backbone = opened(tmp_path / "seer.torch", {"classy_state_dict": {"base_model": {"model": model, "meta": {}}}})
+    assert (backbone.origin.layout, backbone.arch) == ("vissl-regnet", "regnety_002")
+    with torch.inference_mode():
+        last = net.forward_features(backbone.preprocessing.normalise(IMAGES))
+    assert worst(backbone.encode(IMAGES).global_("gap"), last.mean((2, 3))) < 1e-5
