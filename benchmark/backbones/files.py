@@ -69,8 +69,8 @@ def match_file(
     what = None if arch is None else Architecture.parse(arch)
     names = None if what is None else frozenset(what.build().state_dict(keep_vars=True))
     encoder = find_encoder(archive, layout=layout, key=key, expected=names)
-    stated = file_preprocessing(encoder, preprocess)
-    size = stated.size if _states_size(encoder, preprocess) else None
+    stated = file_preprocessing(encoder, preprocess, archive)
+    size = stated.size if _states_size(encoder, preprocess, archive) else None
     native: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     if what is None:
@@ -129,8 +129,12 @@ def read_archive(
     return backbone, found
 
 
-def file_preprocessing(encoder: Encoder, preprocess: Sequence[str] = ()) -> Preprocessing:
+def file_preprocessing(
+    encoder: Encoder, preprocess: Sequence[str] = (), archive: Archive | None = None
+) -> Preprocessing:
     """The preprocessing of a file: what its layout states, else ImageNet's statistics, said to be assumed.
+
+    What the configuration of a folder says goes before both.
 
     The statistics on the card of an architecture of timm belong to timm's weights, not to this file.
     """
@@ -140,12 +144,17 @@ def file_preprocessing(encoder: Encoder, preprocess: Sequence[str] = ()) -> Prep
         settings = [f"{name}={_text(value)}" for name, value in stated.items()]
         source = f"layout {encoder.layout}: {', '.join(sorted(stated))}"
         base = base.override(settings).model_copy(update={"source": source})
+    if archive is not None and archive.pixels:
+        settings = [f"{name}={_text(value)}" for name, value in archive.pixels.items()]
+        before = f"{base.source}; " if stated else ""
+        source = f"{before}{archive.pixels_source}: {', '.join(sorted(archive.pixels))}"
+        base = base.override(settings).model_copy(update={"source": source})
     return base.override(preprocess)
 
 
-def _states_size(encoder: Encoder, preprocess: Sequence[str]) -> bool:
+def _states_size(encoder: Encoder, preprocess: Sequence[str], archive: Archive) -> bool:
     stated = {} if encoder.layout == GENERIC else get(encoder.layout).preprocessing
-    return "size" in stated or any(setting.partition("=")[0].strip() == "size" for setting in preprocess)
+    return "size" in stated or "size" in archive.pixels or any(setting.partition("=")[0].strip() == "size" for setting in preprocess)
 
 
 def _text(value: Any) -> str:

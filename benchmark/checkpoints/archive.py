@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.checkpoints.folders import Folder, read_folder
 from benchmark.checkpoints.formats import recognise, refuse
 from benchmark.checkpoints.modules import module_state
 from benchmark.checkpoints.placeholder import Placeholder, PlaceholderNote
@@ -31,6 +32,9 @@ class Archive:
         tree: what the file holds: dicts, lists, plain values, `LazyTensor`, `Placeholder`.
         placeholders: every foreign class and function that the file names.
         metadata: safetensors' own `__metadata__`; empty for other formats.
+        config: what the configuration beside the weights says, where a folder was given.
+        pixels, pixels_source: what images go through, as a layout's `preprocessing` says it, and the file of the folder
+            that says so; empty where none does.
     """
 
     path: Path
@@ -40,20 +44,32 @@ class Archive:
     tree: Any
     placeholders: tuple[PlaceholderNote, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+    pixels_source: str = ""
 
 
 def open_archive(path: Path) -> Archive:
     """Reads a checkpoint without executing anything that it contains.
 
+    Args:
+        path: a file, or a folder of weights and their configuration.
+
     Raises:
-        CheckpointError: missing, a folder, empty, cut short, damaged, contradictory, or of a format that is not read.
+        CheckpointError: missing, any other folder, empty, cut short, damaged, contradictory, or of a format that is not
+            read.
     """
     try:
-        return _open(path)
+        folder = read_folder(path) if path.is_dir() else None
+        return _open(path) if folder is None else _described(_open(folder.weights), path, folder)
     except OSError as error:
         raise refuse(
             path, f"cannot be read ({error.strerror or error})", "check the path and its permissions"
         ) from error
+
+
+def _described(archive: Archive, path: Path, folder: Folder) -> Archive:
+    return replace(archive, path=path, config=folder.config, pixels=folder.pixels, pixels_source=folder.source)
 
 
 def _open(path: Path) -> Archive:

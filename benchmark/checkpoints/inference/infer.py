@@ -12,12 +12,13 @@ from torch import Tensor
 from benchmark.checkpoints.architecture import exact, hint
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder
+from benchmark.checkpoints.folders import entry
 from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.resnet import infer_resnet
 from benchmark.checkpoints.inference.vit import infer_vit
-from benchmark.checkpoints.layouts import facts, rules
+from benchmark.checkpoints.layouts import Facts, facts, rules
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.errors import CheckpointError
 
@@ -25,6 +26,7 @@ _NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder") 
 # Of the encoder, where a head module holds it: ConvNeXt's norm, the attention pooling of CLIP's residual networks.
 _NORM = re.compile(r"^(head|classifier)\.((norm|layernorm)\d*\.|[qkv]\.|pos_embed$)")
 SHOWN = 6
+_USUAL = {"act_layer": "gelu", "norm_eps": 1e-6}  # timm's own of vision transformers
 _TABLE_NOISE = 0.02  # what half precision leaves of the norm of a row of sines and cosines
 
 
@@ -45,7 +47,8 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         if _NORM.search(name) or rules().drop(name, first=encoder.drops) is None
     }
     learned = _learned_positions(encoder.state.get("pos_embed"))
-    query = Query(shapes, facts(encoder.layout), encoder.layout, size, tuple(stated_names(archive.tree)), learned)
+    names = (*stated_names(archive.tree), *stated_names(archive.config))
+    query = Query(shapes, _with_config(encoder.layout, archive), encoder.layout, size, names, learned)
     return (
         _from_file(query)
         or infer_dinov3(query)
@@ -55,6 +58,26 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         or _from_layout(query)
         or _from_index(query, encoder)
     )
+
+
+def _with_config(layout: str, archive: Archive) -> Facts:
+    """What a layout says, completed by the configuration beside the weights.
+
+    Raises:
+        CheckpointError: the configuration lacks an entry.
+    """
+    known = facts(layout)
+    told: dict[str, Any] = {}
+    for item in known.config:
+        value = entry(archive.config, item.entry)
+        value = item.default if value is None else value
+        if value is None:
+            raise CheckpointError(
+                f"{item.entry} in the configuration of {archive.path.name}", "none", "take the folder's files again"
+            )
+        if _USUAL.get(item.option) != value:
+            told[item.option] = value
+    return known.model_copy(update={"options": {**known.options, **told}}) if told else known
 
 
 def _learned_positions(positions: Tensor | None) -> bool:

@@ -39,7 +39,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     """The model with values in every tensor that an initialisation leaves at zero or one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        for name, tensor in model.state_dict(keep_vars=True).items():
             if tensor.is_floating_point() and (tensor.ndim < 4 and tensor.numel() < 1 << 20):
                 noise = torch.randn(tensor.shape, generator=generator) * 0.1
                 tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + noise)
