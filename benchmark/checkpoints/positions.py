@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from scipy.interpolate import RectBivariateSpline
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -64,8 +66,7 @@ def fit_positions(
         old, new = state[name], expected[name]
         if "blocks.0.attn.q_bias" not in state and "rel_pos_bias.relative_position_bias_table" not in state:
             break  # a window's table (Swin): another window is another architecture
-        side = _side(new[0] - _EXTRA)
-        fitted[name] = resize_rel_pos_bias_table(old.float(), ((side + 1) // 2, (side + 1) // 2), new)
+        fitted[name] = _table(old, _side(old.shape[0] - _EXTRA), _side(new[0] - _EXTRA))
     if tables and fitted[tables[0]] is not state[tables[0]]:
         notes.append(f"{len(tables)} tables of relative positions interpolated to {wanted[0]} x {wanted[1]} images")
     return Fitted(fitted, tuple(notes))
@@ -76,6 +77,35 @@ def _side(entries: int) -> int:
     if side * side != entries:
         raise CheckpointError("a table over a square of offsets", f"{entries} entries", "choose a square image size")
     return side
+
+
+def _table(old: Tensor, before: int, after: int) -> Tensor:
+    """BEiT's table (before^2 + 3, heads) at another grid, (after^2 + 3, heads).
+
+    As its fine-tuning does: the old rows stand at offsets that grow geometrically up to the reach of the new table, and
+    a cubic spline through them is read at whole offsets. timm reads a piecewise linear function instead.
+    """
+    known = _offsets(before // 2, after // 2)
+    asked = np.arange(after) - after // 2
+    heads = old[:-_EXTRA].double().numpy().reshape(before, before, -1)
+    degree = min(3, before - 1)
+    splines = [RectBivariateSpline(known, known, heads[..., i], kx=degree, ky=degree) for i in range(heads.shape[-1])]
+    read = [spline(asked, asked) for spline in splines]
+    table = torch.from_numpy(np.stack(read, axis=-1).reshape(after * after, -1)).to(old.dtype)
+    return torch.cat([table, old[-_EXTRA:]])
+
+
+def _offsets(count: int, reach: int) -> np.ndarray:
+    """2 `count` + 1 offsets about 0; the steps away from it grow by the ratio that takes the last one to `reach`."""
+    low, high, ratio = 1.01, 1.5, 1.01
+    while high - low > 1e-6:  # the precision of BEiT's search, which shows in the result
+        ratio = (low + high) / 2
+        if (ratio**count - 1) / (ratio - 1) > reach:
+            high = ratio
+        else:
+            low = ratio
+    positive = np.cumsum(ratio ** np.arange(count))
+    return np.concatenate([-positive[::-1], [0.0], positive])
 
 
 def _absolute(

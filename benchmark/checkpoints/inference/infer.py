@@ -17,6 +17,7 @@ from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.resnet import infer_resnet
+from benchmark.checkpoints.inference.swin import infer_swin
 from benchmark.checkpoints.inference.vit import infer_vit
 from benchmark.checkpoints.layouts import Facts, facts, rules
 from benchmark.checkpoints.placeholder import Placeholder
@@ -54,6 +55,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         or infer_dinov3(query)
         or infer_vit(query)
         or infer_resnet(query)
+        or infer_swin(query, encoder.state)
         or infer_convnext(query)
         or _from_layout(query)
         or _from_index(query, encoder)
