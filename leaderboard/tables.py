@@ -14,6 +14,9 @@ from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store
 from leaderboard.comparability import comparable, conflicts
 
+CARD_COLUMNS = ("method", "pretraining_data", "epochs", "licence", "link")
+"""What a model card says of a checkpoint."""
+
 LONG_COLUMNS = (
     "model",
     "task",
@@ -37,6 +40,8 @@ LONG_COLUMNS = (
     "arch",
     "paper",
     "error",
+    "layout",
+    *CARD_COLUMNS,
 )
 """The first fifteen are a contract; what follows may grow."""
 
@@ -130,6 +135,8 @@ def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
             "arch": result.model.arch,
             "paper": result.protocol.paper,
             "error": result.error.message if result.error else None,
+            "layout": result.model.layout,
+            **{name: getattr(result.model, name) for name in CARD_COLUMNS},
         }
         if result.status == "failed":
             rows.append({**shared, "metric": result.headline, "headline": True})

@@ -82,11 +82,22 @@ def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> Renderab
         arrow = " ↓" if column.higher_is_better is False else ""
         table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
         winners[column.label] = clear_winner(column)
+    said = {entry.result.model.name: _card(entry.result) for entry in entries}
     for model in _best_first(models, columns):
         cells = [_cell(column, model, winners[column.label] == model) for column in columns]
-        table.add_row(escape(model), *cells)
+        name = Text(model)
+        if said[model]:
+            name.append(f"\n{said[model]}", style="dim")
+        table.add_row(name, *cells)
     note = "± half of the 95% interval over test samples · ★ better than every other model (paired test, 5%, Holm)"
     return Group(table, Text(note, style="dim"))
+
+
+def _card(result: Result) -> str:
+    """What the model's card says of it, in a few words."""
+    model = result.model
+    epochs = None if model.epochs is None else f"{model.epochs} epochs"
+    return ", ".join(part for part in (model.method, model.pretraining_data, epochs) if part)
 
 
 def _best_first(models: Sequence[str], columns: Sequence[Column]) -> list[str]:

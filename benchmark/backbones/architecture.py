@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.classifier import remove_classifier
@@ -69,15 +71,18 @@ class Architecture:
             return self.canonical
         return self.name.partition(".")[0] + written(dict(self.options))
 
-    def build(self, seed: int = 0) -> nn.Module:
+    def build(self, seed: int = 0, blank: bool = False) -> nn.Module:
         """The network with its classifier and fresh weights, which depend on the seed alone.
+
+        `blank` leaves the parameters as the memory happened to be, for a network whose every parameter is filled next:
+        drawing those of a large one takes longer than reading them.
 
         Raises:
             BackboneError: an unknown name or argument, or a factory that fails.
         """
         options = dict(self.options)
         eps = options.pop(NORM_EPS, None)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _Blank() if blank else contextlib.nullcontext():
             torch.manual_seed(seed)
             if self.family == "timm":
                 module = build_timm(self.name, options)
@@ -107,6 +112,24 @@ class Architecture:
             crop = torchvision.models.get_model_weights(self.name).DEFAULT.transforms().crop_size[0]
             return crop, crop
         return input_size(module, self.options)
+
+
+class _Blank(TorchFunctionMode):
+    """Within it, nothing that initialises a parameter in place has an effect."""
+
+    _FILLS = frozenset(
+        getattr(torch.Tensor, name)
+        for name in ("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "div_", "zero_", "fill_", "copy_")
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Passes every call on but those, and those of `torch.nn.init`, which arrive whole."""
+        kwargs = kwargs or {}
+        if func in self._FILLS or getattr(func, "__module__", "") == "torch.nn.init":
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, nn.Parameter):
+                return target
+        return func(*args, **kwargs)
 
 
 def _set_eps(module: nn.Module, eps: Value) -> None:

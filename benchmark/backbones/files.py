@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.backbones.architecture import Architecture, wrap
 from benchmark.backbones.backbone import Backbone, Origin
@@ -78,7 +78,7 @@ def match_file(
         what, native, notes = Architecture.parse(inferred.arch), inferred.size, inferred.notes
     elif size is not None:
         what = what.for_size(size)
-    module = what.build()
+    module = what.build(blank=True)
     size = size or what.size_of(module)
     paths = find_classifier(module)
     remove_classifier(module, paths)
@@ -101,10 +101,18 @@ def read_archive(
     key: str | None = None,
     preprocess: Sequence[str] = (),
     execution: Execution | None = None,
+    own: bool = True,
 ) -> tuple[Backbone, Matched]:
-    """The backbone of an opened weights file, and the account of how it came to be; see `match_file`."""
+    """The backbone of an opened weights file, and the account of how it came to be; see `match_file`.
+
+    `own` copies the weights out of the file, which somebody may write to while the backbone works; without it they are
+    the file's own pages.
+    """
     found = match_file(archive, arch, layout, key, preprocess)
-    found.module.load_state_dict(found.account.tensors, strict=True)
+    found.module.load_state_dict(_real(found), strict=True, assign=True)
+    if own:
+        for tensor in (*found.module.parameters(), *found.module.buffers()):
+            tensor.data = tensor.data.clone()
     head = found.account.head
     quirks = () if found.encoder.layout == GENERIC else get(found.encoder.layout).quirks
     backbone = wrap(
@@ -129,14 +137,19 @@ def read_archive(
     return backbone, found
 
 
+def _real(found: Matched) -> dict[str, Tensor]:
+    """The tensors in the types that the network has: files of half precision become float32."""
+    needed = found.module.state_dict()
+    return {name: tensor.to(needed[name].dtype) for name, tensor in found.account.tensors.items()}
+
+
 def file_preprocessing(
     encoder: Encoder, preprocess: Sequence[str] = (), archive: Archive | None = None
 ) -> Preprocessing:
     """The preprocessing of a file: what its layout states, else ImageNet's statistics, said to be assumed.
 
-    What the configuration of a folder says goes before both.
-
-    The statistics on the card of an architecture of timm belong to timm's weights, not to this file.
+    What the configuration of a folder says goes before both. The statistics on the card of an architecture of timm
+    belong to timm's weights, not to this file.
     """
     base = Preprocessing(source=ASSUMED)
     stated = {} if encoder.layout == GENERIC else dict(get(encoder.layout).preprocessing)
@@ -154,7 +167,11 @@ def file_preprocessing(
 
 def _states_size(encoder: Encoder, preprocess: Sequence[str], archive: Archive) -> bool:
     stated = {} if encoder.layout == GENERIC else get(encoder.layout).preprocessing
-    return "size" in stated or "size" in archive.pixels or any(setting.partition("=")[0].strip() == "size" for setting in preprocess)
+    return (
+        "size" in stated
+        or "size" in archive.pixels
+        or any(setting.partition("=")[0].strip() == "size" for setting in preprocess)
+    )
 
 
 def _text(value: Any) -> str:

@@ -42,7 +42,7 @@ def inspect_checkpoint(
     encoder: Encoder | None = None
     try:
         encoder = find_encoder(archive, layout=layout, key=key)
-        backbone, matched = read_archive(archive, arch, layout, key, preprocess)
+        backbone, matched = read_archive(archive, arch, layout, key, preprocess, own=False)
     except RequestError as error:
         if arch is not None or (encoder is None and (layout is not None or key is not None)):
             raise

@@ -47,6 +47,12 @@ class ModelRecord(_Record):
     representations: tuple[str, ...]
     default_representation: str
     preprocessing: dict[str, Any]
+    notices: tuple[str, ...] = ()
+    method: str | None = None
+    pretraining_data: str | None = None
+    epochs: int | None = None
+    licence: str | None = None
+    link: str | None = None
     groups: dict[str, str] = Field(default_factory=dict)
 
 

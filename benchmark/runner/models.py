@@ -72,5 +72,11 @@ def model_record(card: ModelCard, backbone: Backbone) -> ModelRecord:
         representations=backbone.representations,
         default_representation=backbone.default_representation,
         preprocessing=backbone.preprocessing.model_dump(mode="json"),
+        notices=origin.notices,
+        method=card.method,
+        pretraining_data=card.pretraining_data,
+        epochs=card.epochs,
+        licence=card.licence,
+        link=card.link,
         groups=card.groups,
     )

@@ -1,4 +1,4 @@
-"""Model cards: the checkpoints of one run, with how to open each and what groups it belongs to."""
+"""Model cards: the checkpoints of one run, how to open each, and what each is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class ModelCard(BaseModel):
             relative to the cards file.
         arch, layout, key: as `--arch`, `--layout`, `--key`.
         preprocess: as `--preprocess`, one `k=v` each.
-        groups: free facts for apples-to-apples reading (`pretraining data: IN1K`, `epochs: 300`).
+        method, pretraining_data, epochs, licence, link: what the checkpoint is and where it came from; carried into
+            every result and table, and what apples-to-apples reading goes by.
+        groups: further free facts to group models by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +32,11 @@ class ModelCard(BaseModel):
     layout: str | None = None
     key: str | None = None
     preprocess: tuple[str, ...] = ()
+    method: str | None = None
+    pretraining_data: str | None = None
+    epochs: int | None = Field(default=None, ge=0)
+    licence: str | None = None
+    link: str | None = None
     groups: dict[str, str] = Field(default_factory=dict)
 
 

@@ -14,7 +14,7 @@ from benchmark.errors import RequestError
 from leaderboard.best import clear_winner
 from leaderboard.formats import check_format, encode
 from leaderboard.reading import reading
-from leaderboard.tables import LONG_COLUMNS, long_table, read_entries, wide_columns, wide_table
+from leaderboard.tables import LONG_COLUMNS, Entry, long_table, read_entries, wide_columns, wide_table
 from leaderboard.terminal import render
 from tests.leaderboard.stores import store_result
 
@@ -75,6 +75,21 @@ def test_the_wide_form_has_a_row_per_model_and_a_column_per_headline(folder: Pat
     assert sorted(frame.columns) == ["dogs/nmc/top1", "pets/nmc/top1"]
     assert frame.loc["good", "dogs/nmc/top1"] == 80.0
     assert pd.isna(frame.loc["poor", "dogs/nmc/top1"])
+
+
+def test_what_a_card_says_is_carried_into_the_tables(folder: Path) -> None:
+    entries = read_entries([folder])
+    said = {"method": "MAE", "pretraining_data": "IN1K", "epochs": 800, "licence": "CC BY-NC 4.0", "link": "there"}
+    entries = [
+        Entry(e.root, e.result.model_copy(update={"model": e.result.model.model_copy(update=said)}))
+        if e.result.model.name == "good" else e
+        for e in entries
+    ]  # fmt: skip
+    frame = long_table(entries)
+    row = frame[frame.model == "good"].iloc[0]
+    assert {name: row[name] for name in said} == said
+    assert frame[frame.model == "fair"].method.isna().all()
+    assert "MAE, IN1K, 800 epochs" in text(render(entries))
 
 
 def test_latex_uses_booktabs_and_escapes(folder: Path) -> None:
