@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 from torch import Tensor, nn
 
 from benchmark.backbones.architecture import Architecture, wrap
@@ -16,13 +17,15 @@ from benchmark.backbones.backbone import Backbone, Origin
 from benchmark.backbones.classifier import find_classifier, take_head
 from benchmark.backbones.execution import Execution, plan_execution
 from benchmark.backbones.files import read_archive
-from benchmark.backbones.hub import fetching
+from benchmark.backbones.hub import fetching, reachable
+from benchmark.backbones.open_clip_names import open_clip_repository, timm_name
 from benchmark.backbones.options import split_options
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.timm_models import build_timm
 from benchmark.backbones.timm_models import card_preprocessing as timm_card
 from benchmark.backbones.torchvision_models import load_torchvision
 from benchmark.checkpoints.archive import open_archive
+from benchmark.checkpoints.folders import read_folder
 from benchmark.errors import BackboneError, nearest
 
 
@@ -37,6 +40,7 @@ class Opened:
         preprocessing: its own, before the user's settings.
         origin: where the weights came from.
         head: weight and bias of the classifier, where there is one linear layer.
+        representation: the feature to use where none is asked for; empty for the architecture's own.
     """
 
     module: nn.Module
@@ -45,6 +49,7 @@ class Opened:
     preprocessing: Preprocessing
     origin: Origin
     head: tuple[Tensor, Tensor | None] | None
+    representation: str = ""
 
 
 def open_backbone(
@@ -59,7 +64,8 @@ def open_backbone(
     """Opens a checkpoint as a backbone.
 
     Args:
-        spec: a path to a weights file, `timm:NAME`, `hf:ORG/NAME`, `torchvision:NAME/WEIGHTS`,
+        spec: a path to a weights file, or to a folder of weights and their configuration, `timm:NAME`, `hf:ORG/NAME`,
+            `openclip:ARCH/TAG`, `torchvision:NAME/WEIGHTS`,
             `python:MODULE:FACTORY`, or `random:ARCH` (fresh weights; `seed=` among its options).
         arch: the architecture of a weights file, where its tensors do not say it: a timm name with options,
             `torchvision:NAME`, `python:MODULE:FACTORY`.
@@ -78,6 +84,11 @@ def open_backbone(
     for option, value in (("--arch", arch), ("--layout", layout), ("--key", key)):
         if value is not None:
             raise BackboneError(f"{option} beside a weights file", f"{option} {value} beside {spec}", "leave it out")
+    folder = _hub_folder(spec, kind, name)
+    if folder is not None:
+        backbone = read_archive(open_archive(folder), preprocess=preprocess, execution=execution)[0]
+        backbone.origin = replace(backbone.origin, spec=spec, file=name)
+        return backbone
     return _wrapped(_OPENERS[kind](spec, name, preprocess), preprocess, execution)
 
 
@@ -91,6 +102,7 @@ def _wrapped(opened: Opened, preprocess: Sequence[str], execution: Execution | N
         execution=execution or plan_execution("cpu"),
         origin=opened.origin,
         head=opened.head,
+        representation=opened.representation,
     )
 
 
@@ -136,26 +148,61 @@ def _open_torchvision(spec: str, name: str, _: Sequence[str]) -> Opened:
 
 def _open_hub(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
     """A repository of the Hugging Face hub that holds a timm model (from the local cache when offline)."""
-    with fetching(f"config.json of {name}"):
-        try:
-            config = json.loads(Path(hf_hub_download(name, "config.json")).read_text(encoding="utf-8"))
-        except (HFValidationError, json.JSONDecodeError) as error:
-            raise BackboneError("hf:ORG/NAME of a model", f"{spec}: {error}", "check the name") from error
-    if "architecture" not in config:
-        found = f"a transformers model ({config['model_type']})" if "model_type" in config else "no architecture in it"
-        raise BackboneError(
-            f"a timm model in {spec}", found, "give its weights file and --arch with the timm name of the same network"
-        )
+    config = _hub_config(spec, name)
     module = build_timm(f"hf-hub:{name}", {}, pretrained=True)
     arch = Architecture("timm", config["architecture"], config.get("model_args") or {})
     return _from_module(module, arch, timm_card(module, name, arch.options, _sets_mode(preprocess)), spec)
 
 
 def _open_clip(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
+    """Weights of OpenCLIP's that timm publishes too, behind OpenCLIP's own preprocessing."""
+    theirs = timm_name(spec, name)
+    opened = _open_timm(spec, theirs, preprocess)
+    pixels = opened.preprocessing.model_copy(
+        update={
+            "crop_pct": 1.0,
+            "mode": "squash" if "_siglip_" in theirs else "crop",
+            "source": f"{opened.preprocessing.source}; OpenCLIP: crop_pct, mode",
+        }
+    )
+    pooled = "pre_logits" if theirs.startswith("resnet") else ""
+    return replace(opened, preprocessing=pixels, head=None, representation=pooled)  # its head projects
+
+
+def _hub_config(spec: str, name: str) -> dict[str, Any]:
+    """The config.json of a repository; empty where it has that of OpenCLIP only."""
+    with fetching(f"config.json of {name}"):
+        try:
+            return dict(json.loads(Path(hf_hub_download(name, "config.json")).read_text(encoding="utf-8")))
+        except EntryNotFoundError:
+            return {}
+        except (HFValidationError, ValueError, TypeError) as error:
+            raise BackboneError("hf:ORG/NAME of a model", f"{spec}: {error}", "check the name") from error
+
+
+def _hub_folder(spec: str, kind: str, name: str) -> Path | None:
+    """The local copy of a repository of weights and configuration; None where the SPEC is none, or one of timm's.
+
+    Raises:
+        BackboneError: neither in the cache nor reachable, or without weights.
+    """
+    repository = open_clip_repository(spec, name) if kind == "openclip" else name
+    if repository is None or kind not in ("hf", "openclip"):
+        return None
+    if kind == "hf" and "architecture" in _hub_config(spec, name):
+        return None
+    for weights in _WEIGHTS if kind == "hf" else _WEIGHTS[2:]:  # each only where there is none of those before
+        with fetching(f"{repository}"):
+            try:
+                folder = Path(snapshot_download(repository, allow_patterns=["*.json", *weights]))
+            except HFValidationError as error:
+                raise BackboneError(f"{kind}: with a model", f"{spec}: {error}", "check the name") from error
+        if read_folder(folder) is not None:
+            return folder
     raise BackboneError(
-        "a kind of checkpoint that is read here",
-        f"{spec}, which needs the package open_clip",
-        "most open_clip towers are timm models: try timm:vit_base_patch16_clip_224.laion2b, or see `list models`",
+        f"config.json and weights in {repository}",
+        "no pair of them" if reachable() else "none in the local cache, and no network",
+        "check the name, go online once, or give a weights file and --arch",
     )
 
 
@@ -183,6 +230,14 @@ def _sets_mode(preprocess: Sequence[str]) -> bool:
     return any(setting.partition("=")[0].strip() == "mode" for setting in preprocess)
 
 
+# Files of a repository, in the order in which they are looked for.
+_WEIGHTS: tuple[tuple[str, ...], ...] = (
+    ("model.safetensors", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model-*-of-*.bin"),
+    ("open_clip_model.safetensors",),
+    ("open_clip_pytorch_model.bin",),
+)
+
 _OPENERS: dict[str, Callable[[str, str, Sequence[str]], Opened]] = {
     "timm": _open_timm,
     "hf": _open_hub,
@@ -191,11 +246,14 @@ _OPENERS: dict[str, Callable[[str, str, Sequence[str]], Opened]] = {
     "python": _open_python,
     "random": _open_random,
 }
-
 SPEC_KINDS: tuple[tuple[str, str], ...] = (
-    ("PATH", "a weights file (torch, safetensors, npz); --arch where its tensors do not say the architecture"),
+    (
+        "PATH",
+        "a weights file (torch, safetensors, npz) or a folder of transformers; --arch where it does not say it",
+    ),
     ("timm:NAME", "timm's pretrained weights, from the hub or its local cache"),
-    ("hf:ORG/NAME", "a timm model on the Hugging Face hub"),
+    ("hf:ORG/NAME", "a timm, transformers or OpenCLIP model on the Hugging Face hub"),
+    ("openclip:ARCH/TAG", "OpenCLIP's pretrained weights, from the hub or its local cache"),
     ("torchvision:NAME/WEIGHTS", "torchvision's pretrained weights"),
     ("python:MODULE:FACTORY", "what a Python function returns; a path to a .py file works as MODULE"),
     ("random:ARCH", "random weights of any architecture (?seed=1 for others): what learning nothing gives"),

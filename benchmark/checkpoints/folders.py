@@ -15,13 +15,14 @@ from typing import Any
 from benchmark.checkpoints.formats import refuse
 
 LARGEST = 1 << 24  # bytes of a configuration; real ones have some thousands
-# (configuration, names of weights), in the order in which they are looked for; an index before what it lists.
+# (configuration, names of weights), in the order in which they are looked for: OpenCLIP's says QuickGELU, timm's in the
+# same folder need not; an index before what it lists.
 _PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("open_clip_config.json", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")),
     (
         "config.json",
         ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"),
     ),
-    ("open_clip_config.json", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")),
 )
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_python": "gelu"}

@@ -175,6 +175,7 @@ class Facts(_Entry):
         head_width: channels per head, where they are the same at every width that `heads` does not list.
         options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).
         config: those that the configuration of a folder says.
+        published: its networks have timm's names and no free dimensions, so that the index of shapes decides.
         positions: whose interpolation position embeddings go through at another size.
         representation: the family's own choice of feature; empty for the architecture's.
     """
@@ -184,6 +185,7 @@ class Facts(_Entry):
     head_width: int = 0
     options: Mapping[str, Any] = {}
     config: tuple[Told, ...] = ()
+    published: bool = False
     positions: Resample = "timm"
     representation: str = ""
 

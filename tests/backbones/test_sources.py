@@ -94,7 +94,9 @@ def test_weights_that_are_not_finite_are_refused(vit: torch.nn.Module, tmp_path:
         ("random:test_vit", {"arch": "resnet18"}, "--arch beside a weights file"),
         ("random:test_vit", {"key": "model"}, "--key beside a weights file"),
         ("random:test_vit?seed=x", {}, "a seed of 0 or more"),
-        ("openclip:ViT-B-32/openai", {}, "needs the package open_clip"),
+        ("openclip:ViT-B-32", {}, "openclip:ARCH/TAG"),
+        ("openclip:ViT-X-1/openai", {}, "a model of OpenCLIP that timm has too"),
+        ("openclip:ViT-B-32/no_such_tag", {}, "laion400m_e32"),
         ("hf:not a name", {}, "hf:ORG/NAME"),
     ],
 )
@@ -123,11 +125,28 @@ def test_without_a_network_the_hub_is_one_line_and_quick(monkeypatch: pytest.Mon
             open_backbone(spec)
 
 
-def test_a_transformers_repository_is_refused_by_its_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2"}))
+def test_a_repository_of_transformers_is_read_as_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def snapshot(_: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path)
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no such kind"}))
     monkeypatch.setattr("benchmark.backbones.sources.hf_hub_download", lambda *_: str(tmp_path / "config.json"))
-    with pytest.raises(BackboneError, match=r"a transformers model \(dinov2\)"):
-        open_backbone("hf:facebook/dinov2-small")
+    monkeypatch.setattr("benchmark.backbones.sources.snapshot_download", snapshot)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    with pytest.raises(BackboneError, match=r"config\.json and weights in facebook/net"):
+        open_backbone("hf:facebook/net")
+    assert len(asked) == 4
+    resnet = timm.create_model("resnet18", num_classes=0)
+    save_file(resnet.state_dict(), tmp_path / "model.safetensors")
+    backbone = open_backbone("hf:facebook/net")
+    assert (backbone.arch, backbone.origin.spec, backbone.origin.file) == (
+        "resnet18",
+        "hf:facebook/net",
+        "facebook/net",
+    )
 
 
 def test_inspect_reports_account_and_backbone(file: Path) -> None:

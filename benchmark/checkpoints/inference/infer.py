@@ -50,6 +50,8 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
     learned = _learned_positions(encoder.state.get("pos_embed"))
     names = (*stated_names(archive.tree), *stated_names(archive.config))
     query = Query(shapes, _with_config(encoder.layout, archive), encoder.layout, size, names, learned)
+    if query.facts.published:
+        return _from_file(query) or _from_index(query, encoder)
     return (
         _from_file(query)
         or infer_dinov3(query)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.sources import open_backbone
-from benchmark.checkpoints.archive import open_archive
+from benchmark.checkpoints.archive import Archive, open_archive
+from benchmark.checkpoints.encoder import find_encoder
+from benchmark.checkpoints.inference.infer import infer
+from benchmark.checkpoints.storage import LazyTensor
 from benchmark.errors import CheckpointError
 from tests.checkpoints.forging import Call, program
 
@@ -223,3 +227,62 @@ def test_an_archive_whose_modules_share_each_other_without_end_is_refused(tmp_pa
         program += b"X\x01\x00\x00\x00b" + b"h" + bytes([index - 1]) + b"ubq" + bytes([index])
     with pytest.raises(CheckpointError, match="a model of at most"):
         open_archive(_archive(tmp_path / "bomb.pt", program + b"."))
+
+
+def test_openclip_asks_for_the_activation_that_no_tensor_says(
+    quick: nn.Module, exact: nn.Module, tmp_path: Path
+) -> None:
+    for model, layout in ((quick, "openclip-quickgelu"), (exact, "openclip")):
+        state = {f"module.{name}": value for name, value in clip_state(native(model.state_dict())).items()}
+        path = tmp_path / f"{layout}.pt"
+        torch.save({"epoch": 32, "name": "run", "state_dict": state, "optimizer": {"state": {}}, "scaler": {}}, path)
+        with pytest.raises(CheckpointError, match="looks like openclip or openclip-quickgelu"):
+            open_backbone(str(path))
+        backbone = open_backbone(str(path), layout=layout)
+        assert backbone.origin.key == "state_dict.module.visual"
+        same(backbone, model)
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_a_folder_of_openclip_says_it(quick_gelu: bool, quick: nn.Module, exact: nn.Module, tmp_path: Path) -> None:
+    model = quick if quick_gelu else exact
+    torch.save(clip_state(native(model.state_dict())), tmp_path / "open_clip_pytorch_model.bin")
+    pixels = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear", "resize_mode": "squash"}
+    stated = {"quick_gelu": True} if quick_gelu else {}  # what is left out is the exact GELU
+    config = {"model_cfg": {"embed_dim": 64, **stated}, "preprocess_cfg": pixels}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    backbone = open_backbone(str(tmp_path))
+    assert backbone.origin.layout == ("openclip-quickgelu" if quick_gelu else "openclip")
+    assert backbone.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert (backbone.preprocessing.mode, backbone.preprocessing.interpolation) == ("squash", "bilinear")
+    same(backbone, model)
+
+
+def test_a_tower_of_timm_is_found_below_the_trunk(tmp_path: Path) -> None:
+    model = randomised(timm.create_model("convnext_tiny", num_classes=0))
+    state = {f"module.visual.trunk.{name}": value for name, value in model.state_dict().items()}
+    state |= {"module.visual.head.proj.weight": torch.randn(8, 768), "module.logit_scale": torch.tensor(4.6)}
+    state |= {"module.text.ln_final.weight": torch.randn(8)}
+    torch.save({"state_dict": state, "epoch": 1}, tmp_path / "model.pt")
+    backbone = open_backbone(str(tmp_path / "model.pt"))
+    assert (backbone.origin.layout, backbone.arch) == ("openclip-timm", "convnext_tiny")
+    assert backbone.preprocessing.mean == CLIP_MEAN
+    same(backbone, model, "gap")
+
+
+def test_the_activation_of_a_siglip_is_that_of_its_published_shape() -> None:
+    """B/32 has the tanh approximation, which B/16 of the same widths has not: no name says it, timm's model does."""
+    name = "vit_base_patch32_siglip_256"
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in timm.create_model(name, num_classes=0).state_dict().items()}
+    lazy = {
+        f"visual.trunk.{key}": LazyTensor(tuple(shape), torch.float32, _zeros(shape)) for key, shape in shapes.items()
+    }
+    lazy["logit_bias"] = LazyTensor((), torch.float32, _zeros(()))
+    archive = Archive(Path("siglip.pt"), "torch-zip", "", 0, {"state_dict": lazy})
+    encoder = find_encoder(archive)
+    assert (encoder.layout, infer(archive, encoder).arch) == ("siglip", name)
+
+
+def _zeros(shape: tuple[int, ...]) -> Callable[[], Tensor]:
+    return lambda: torch.zeros(()).expand(shape)
