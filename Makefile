@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 EXTRAS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format perf models clean
+.PHONY: help env demo test lint format perf models docs clean
 
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ perf: env        ## side-by-side speed and memory figures, also written to perf.
 
 models: env      ## train the demo's tiny backbones again (minutes on a CPU)
 	$(BIN)/python -m benchmark.demo.train
+
+docs: env        ## make the generated pages of docs/ again
+	$(BIN)/python docs/make_checkpoints.py
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

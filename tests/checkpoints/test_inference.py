@@ -60,7 +60,6 @@ def encoder_of(name: str, state: dict[str, Tensor]) -> dict[str, torch.Size]:
     ("convnextv2_atto", {}, "convnextv2_atto"),
     ("swin_tiny_patch4_window7_224", {}, "swin_tiny_patch4_window7_224"),
     ("regnety_032", {}, "regnety_032"),
-    ("mobilenetv2_100", {}, "mobilenetv2_100"),
     ("densenet121", {}, "densenet121"),
     ("tiny_vit_5m_224", {}, "tiny_vit_5m_224"),
     ("vit_base_patch16_224", {}, "vit_base_patch16_224"),
@@ -112,6 +111,13 @@ def test_what_the_file_names_decides_between_equals_and_nothing_else(saved: Save
     assert inferred(saved({"state_dict": small, "arch": "vit_small_patch16_224"})).arch == "vit_small_patch16_224"
     with pytest.raises(CheckpointError, match="efficientnet_b0"):
         inferred(saved({"state_dict": state, "arch": "resnet50"}))
+
+
+def test_padding_is_not_guessed(saved: Saved) -> None:
+    state = state_of("mobilenetv2_100")
+    with pytest.raises(CheckpointError, match=r"padding.*--arch 'mobilenetv2_100\?pad_type=same'"):
+        inferred(saved(state))
+    assert inferred(saved({"state_dict": state, "arch": "mobilenetv2_100"})).arch == "mobilenetv2_100"
 
 
 def test_the_tower_of_clip_is_not_guessed(saved: Saved) -> None:

@@ -19,7 +19,7 @@ from benchmark.checkpoints.report import describe, render
 
 
 def state(prefix: str) -> dict[str, Any]:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    net = nn.ModuleDict({"conv1": nn.Conv2d(3, 4, 3), "bn1": nn.BatchNorm2d(4)})
     return {f"{prefix}{name}": value for name, value in net.state_dict().items()}
 
 

@@ -7,22 +7,25 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from timm.models import is_model_in_modules
 from torch import Tensor
 
 from benchmark.checkpoints.architecture import exact, hint
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder
 from benchmark.checkpoints.folders import entry
+from benchmark.checkpoints.inference.clips import infer_clips
 from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
-from benchmark.checkpoints.inference.resnet import infer_resnet
+from benchmark.checkpoints.inference.resnet import infer_resnet, infer_selective
 from benchmark.checkpoints.inference.swin import infer_swin
 from benchmark.checkpoints.inference.vit import infer_vit
 from benchmark.checkpoints.layouts import Facts, facts, rules
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.errors import CheckpointError
 
+_PADDED = ["efficientnet", "mobilenetv3"]  # timm's modules whose networks are trained with either padding
 _NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder")  # entries that name an architecture
 # Of the encoder, where a head module holds it: ConvNeXt's norm, the attention pooling of CLIP's residual networks.
 _NORM = re.compile(r"^(head|classifier)\.((norm|layernorm)\d*\.|[qkv]\.|pos_embed$)")
@@ -55,8 +58,10 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
     return (
         _from_file(query)
         or infer_dinov3(query)
+        or infer_clips(query)
         or infer_vit(query)
         or infer_resnet(query)
+        or infer_selective(query)
         or infer_swin(query, encoder.state)
         or infer_convnext(query)
         or _from_layout(query)
@@ -122,6 +127,12 @@ def _from_index(query: Query, encoder: Encoder) -> Inferred:
             f"{hint(query.shapes)}; give --arch",
         )
     options = dict(query.facts.options)
+    if len(names) == 1 and is_model_in_modules(names[0], _PADDED) and "pad_type" not in options:
+        raise CheckpointError(
+            f"the padding of {names[0]}, which no shape says",
+            f"{query.layout} layout: as PyTorch pads, or as TensorFlow does",
+            f"give --arch {names[0]} or --arch '{names[0]}?pad_type=same'",
+        )
     if len(names) == 1:
         return Inferred(spelled(names[0], options))
     shown = ", ".join(names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
