@@ -225,6 +225,41 @@ def verify(folder: Path) -> int:
     return 1 if any(verdict.problems for verdict in verdicts) else 0
 
 
+@app.command
+def check(
+    *,
+    baseline: str,
+    candidate: str,
+    margin: float | None = None,
+    alpha: float | None = None,
+    policy: Path | None = None,
+    report: Annotated[tuple[Path, ...], Many] = (),
+) -> int:
+    """The release gate: did the candidate lose anything? 1 where a cell regressed, is missing or cannot be compared.
+
+    Example: `check --baseline runs/v1 --candidate runs/v2 --margin 0.5 --report check.md check.xml`. Cells are compared
+    sample by sample; a loss counts where it is significant over all cells together and not shown to be within the
+    margin.
+
+    Args:
+        baseline: an output folder of `run`, or `DIR:NAME` where it holds several models.
+        candidate: likewise.
+        margin: the loss that is accepted, in points (default 0.5, or the policy's).
+        alpha: the chance of a false alarm over all cells (default 0.05, or the policy's).
+        policy: a YAML file: margins and actions (fail, warn, ignore) per task, required cells, minimum samples.
+        report: files to write: `*.md` for a pull request, `*.xml` (JUnit) and `*.json` for CI.
+    """
+    from leaderboard.gate.compare import run_check
+    from leaderboard.gate.policy import load_policy
+    from leaderboard.gate.report import render, write_report
+
+    found = run_check(baseline, candidate, load_policy(policy, margin, alpha))
+    for path in report:
+        write_report(found, path)
+    _console().print(render(found))
+    return found.exit_code
+
+
 @app.command(name="list")
 def list_(what: Literal["tasks", "suites", "protocols", "layouts", "sources", "models"]) -> int:
     """What there is: tasks, suites, protocols, layouts, sources or the kinds of models.

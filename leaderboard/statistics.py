@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -48,12 +49,22 @@ def paired_difference(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Difference:
-    """Compares two tables of predictions on one metric, sample by sample.
+    """Compares two tables of predictions on one metric, sample by sample; see `pooled_difference`."""
+    return pooled_difference([(baseline, candidate)], metric, version, replicates, seed)
+
+
+def pooled_difference(
+    pairs: Sequence[tuple[pa.Table, pa.Table]],
+    metric: str,
+    version: int | None = None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Difference:
+    """Compares tables of predictions on one metric, sample by sample, what several seeds say of a sample pooled.
 
     Args:
-        baseline: a scorer's table.
-        candidate: a table of the same scorer for the same samples.
-        metric: a figure that both have (`top1@k20`).
+        pairs: (baseline, candidate) tables of one scorer for the same samples, one pair per seed.
+        metric: a figure that all have (`top1@k20`).
         version: the scorer's version; None for the newest.
         replicates: bootstrap samples.
         seed: of the bootstrap.
@@ -61,7 +72,7 @@ def paired_difference(
     Raises:
         ResultError: the tables are malformed, hold different samples or targets, or lack the metric.
     """
-    first, second = _estimate(baseline, metric, version), _estimate(candidate, metric, version)
+    first, second = (_mean([_estimate(pair[side], metric, version) for pair in pairs]) for side in (0, 1))
     if not np.array_equal(first.units, second.units) or not np.array_equal(first.strata, second.strata):
         raise ResultError(
             "the same samples with the same targets on both sides",
@@ -75,6 +86,18 @@ def paired_difference(
         change = second.contributions[:, 0] - first.contributions[:, 0]
         p_value = mcnemar(int((change < 0).sum()), int((change > 0).sum()))
     return Difference(metric, delta, low, high, p_value, len(first.units), "mcnemar" if exact else "bootstrap")
+
+
+def _mean(seeds: Sequence[Estimate]) -> Estimate:
+    """The mean over seeds of what each sample contributes."""
+    first = seeds[0]
+    if len(seeds) == 1:
+        return first
+    if any(not np.array_equal(one.units, first.units) or one.folds is not None for one in seeds):
+        raise ResultError("seeds that judge the same samples", f"{first.name} of others", "compare results of one seed")
+    mean = np.mean([one.contributions for one in seeds], axis=0)
+    value = float(np.mean([one.value for one in seeds]))
+    return replace(first, value=value, contributions=mean, binary=False, per_draw=())
 
 
 def _estimate(table: pa.Table, metric: str, version: int | None) -> Estimate:

@@ -1,0 +1,176 @@
+"""Two models of two folders, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from benchmark.errors import RequestError, ResultError, nearest
+from benchmark.metrics.significance import holm
+from benchmark.results.schema import Result
+from benchmark.results.store import open_store, read_predictions
+from leaderboard.comparability import conflicts
+from leaderboard.gate.policy import Policy
+from leaderboard.gate.verdict import CellVerdict, decide
+from leaderboard.statistics import Difference, pooled_difference
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model of a folder: its results by cell and seed.
+
+    Attributes:
+        root: the output folder.
+        model: the model's name there.
+        cells: (dataset, task, protocol) -> seed -> result.
+    """
+
+    root: Path
+    model: str
+    cells: dict[tuple[str, str, str], dict[int, Result]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the gate found.
+
+    Attributes:
+        baseline, candidate: the two sides, as `DIR:NAME`.
+        policy: what was asked.
+        cells: a verdict per cell, failures first.
+    """
+
+    baseline: str
+    candidate: str
+    policy: Policy
+    cells: tuple[CellVerdict, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a cell fails the policy, else 0."""
+        return 1 if any(cell.outcome == "fail" for cell in self.cells) else 0
+
+
+def read_side(where: str) -> Side:
+    """The model that `DIR` or `DIR:NAME` names.
+
+    Raises:
+        RequestError: several models and no name, or a name that the folder does not have.
+        ResultError: a folder without results, or one name for two weights.
+    """
+    path, _, name = where.rpartition(":") if not Path(where).exists() else (where, "", "")
+    root = Path(path)
+    results = [result for _, result in open_store(root).results()]
+    names = sorted({result.model.name for result in results})
+    if not name and len(names) != 1:
+        shown = ", ".join(names[:6])
+        todo = f"write {root}:{names[0]}" if names else "run something into it"
+        raise RequestError("DIR:NAME, where DIR holds several models", f"{where} with {shown or 'none'}", todo)
+    if name and name not in names:
+        raise RequestError(f"a model of {root}", repr(name), nearest(name, names))
+    chosen = name or names[0]
+    mine = [result for result in results if result.model.name == chosen]
+    weights = sorted({result.model.weights_hash for result in mine})
+    if len(weights) > 1:
+        found = f"{len(weights)} under {chosen} in {root}"
+        raise ResultError("one set of weights of a name", found, "run them under names of their own")
+    cells: dict[tuple[str, str, str], dict[int, Result]] = {}
+    for result in mine:
+        cells.setdefault((result.data.name, result.task, result.protocol.name), {})[result.seed] = result
+    return Side(root, chosen, cells)
+
+
+def check(baseline: Side, candidate: Side, policy: Policy) -> Check:
+    """Compares every cell of the baseline with the candidate's.
+
+    Raises:
+        RequestError: no cell in common, or a required one that the baseline does not have.
+    """
+    common = baseline.cells.keys() & candidate.cells.keys()
+    if not common:
+        raise RequestError(
+            "a cell that both sides have",
+            f"{len(baseline.cells)} of {baseline.model}, {len(candidate.cells)} of {candidate.model}, none in common",
+            "run both with one suite on the same data",
+        )
+    known = {f"{dataset}/{task}" for dataset, task, _ in baseline.cells}
+    for required in policy.required:
+        if required not in known:
+            raise RequestError("required cells that the baseline has", repr(required), nearest(required, known))
+    several = {key[:2] for key in baseline.cells if sum(other[:2] == key[:2] for other in baseline.cells) > 1}
+    rows: list[tuple[CellVerdict, Difference | None]] = []
+    for key in sorted(baseline.cells):
+        dataset, task, protocol = key
+        if policy.of(task).action == "ignore":
+            continue
+        label = f"{dataset}/{task}" + (f" [{protocol}]" if key[:2] in several else "")
+        rows.append(_compared(label, baseline, candidate, key, policy))
+    if not rows:
+        raise RequestError("a task that the policy does not ignore", ", ".join(sorted(known)), "mend the policy")
+    differences = [difference for _, difference in rows if difference is not None]
+    adjusted = iter(holm([difference.p_value for difference in differences]))
+    cells = [_decided(row, difference, next(adjusted), policy) if difference else row for row, difference in rows]
+    order = {"fail": 0, "warn": 1, "pass": 2}
+    cells.sort(key=lambda cell: order[cell.outcome])
+    return Check(f"{baseline.root}:{baseline.model}", f"{candidate.root}:{candidate.model}", policy, tuple(cells))
+
+
+def _compared(
+    label: str, baseline: Side, candidate: Side, key: tuple[str, str, str], policy: Policy
+) -> tuple[CellVerdict, Difference | None]:
+    """The cell before its verdict, with the difference where there is one."""
+    rule = policy.of(key[1])
+    left, right = baseline.cells[key], candidate.cells.get(key, {})
+    headline = next(iter(left.values())).headline
+    row = CellVerdict(label, key[1], headline, "missing", rule.action, margin=rule.margin or 0.0)
+    if f"{key[0]}/{key[1]}" in policy.required:
+        row = _with(row, action="fail")
+    if not right:
+        return _with(row, note=f"{candidate.model} has no such result"), None
+    seeds = sorted(left.keys() & right.keys())
+    if not seeds:
+        return _with(row, verdict="not comparable", note="no seed in common"), None
+    for seed in seeds:
+        for side, result in ((baseline, left[seed]), (candidate, right[seed])):
+            if result.status == "failed":
+                message = result.error.message if result.error else ""
+                return _with(row, verdict="failed", note=f"{side.model}, seed {seed}: {message}"), None
+        found = conflicts(left[seed], right[seed])
+        if found:
+            return _with(row, verdict="not comparable", note="; ".join(map(str, found))), None
+    pairs = [
+        (read_predictions(baseline.root, left[seed]), read_predictions(candidate.root, right[seed])) for seed in seeds
+    ]
+    difference = pooled_difference(pairs, headline, left[seeds[0]].scorer.version)
+    figures = [[side[seed].metric(headline) for seed in seeds] for side in (left, right)]
+    row = _with(
+        row,
+        baseline=fmean(metric.value for metric in figures[0]),
+        candidate=fmean(metric.value for metric in figures[1]),
+        higher_is_better=figures[0][0].higher_is_better,
+        difference=difference,
+    )
+    if difference.n < rule.min_n:
+        return _with(row, verdict="too few samples", note=f"{difference.n} of at least {rule.min_n}"), None
+    return row, difference
+
+
+def _decided(row: CellVerdict, difference: Difference, p_adjusted: float, policy: Policy) -> CellVerdict:
+    verdict, needed = decide(difference, p_adjusted, row.margin, policy.alpha, row.higher_is_better)
+    return _with(row, verdict=verdict, needed=needed, p_adjusted=p_adjusted)
+
+
+def _with(row: CellVerdict, **changes: object) -> CellVerdict:
+    return CellVerdict(**{**row.__dict__, **changes})
+
+
+def run_check(baseline: str, candidate: str, policy: Policy) -> Check:
+    """`check` on two places as the command line names them."""
+    return check(read_side(baseline), read_side(candidate), policy)
+
+
+def failures(cells: Sequence[CellVerdict]) -> list[CellVerdict]:
+    """The cells that fail the check."""
+    return [cell for cell in cells if cell.outcome == "fail"]
