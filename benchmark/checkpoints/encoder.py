@@ -203,7 +203,8 @@ def _take(
     explicit: bool,
 ) -> Encoder:
     home, prefix = chosen.home, chosen.prefix
-    rivals = [c for c in candidates if c is not chosen]
+    # A candidate that the chosen one lies in is no other encoder.
+    rivals = [c for c in candidates if c is not chosen and not (c.home is home and prefix.startswith(c.prefix))]
     dropped, strays = [], []
     for name in home.tensors:
         if name.startswith(prefix):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.networks import resnet
 from benchmark.backbones.sources import open_backbone
 from benchmark.checkpoints.archive import open_archive
 from benchmark.errors import CheckpointError
@@ -237,7 +241,7 @@ def test_the_image_tower_of_a_clip_has_the_activation_of_its_configuration(activ
     config = {"model_type": "clip", "vision_config": tower, "text_config": {"num_attention_heads": 8}}
     backbone = open_backbone(str(folder(tmp_path / "net", whole, config)))
     assert backbone.origin.layout == "hf-clip"
-    assert "visual_projection.weight" in backbone.origin.dropped
+    assert backbone.origin.dropped["visual_projection.weight"].startswith("projection into the space")
     same(backbone, model)
 
 
@@ -322,3 +326,98 @@ def test_what_an_image_processor_does(
     assert (found["size"], found["crop_pct"], found["mode"]) == (size, pytest.approx(crop_pct), mode)
     assert found["interpolation"] == "bicubic"
     assert re.match(r"0\.1", str(found["mean"][0]))
+
+
+DETECTRON = (
+    (r"^bn1\.", "stem.conv1.norm."), (r"^conv1\.", "stem.conv1."), (r"^layer1\.", "res2."), (r"^layer2\.", "res3."),
+    (r"^layer3\.", "res4."), (r"^layer4\.", "res5."), (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"\.downsample\.0\.", ".shortcut."), (r"\.downsample\.1\.", ".shortcut.norm."),
+)  # fmt: skip
+MSRA = (103.53, 116.28, 123.675)
+
+
+@pytest.fixture(scope="module")
+def caffe() -> nn.Module:
+    """A residual network whose stages are entered by a strided 1 x 1 convolution."""
+    return randomised(resnet(depth=50, stride_in_1x1=True))
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    return randomised(resnet(depth=50))
+
+
+def without_head(model: nn.Module) -> dict[str, Tensor]:
+    held = model.state_dict().items()
+    return {
+        name: value for name, value in held if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+    }
+
+
+def mean_of_map(model: nn.Module, x: Tensor) -> Tensor:
+    entered: list[Tensor] = []
+    handle = model.get_submodule("fc").register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    return entered[0]
+
+
+def pooled_as(backbone: Backbone, model: nn.Module) -> float:
+    """The largest difference of the pooled features, relative to the largest of them."""
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    wanted = mean_of_map(model, backbone.preprocessing.normalise(images))
+    ours = backbone.encode(images).global_("gap")
+    return float((ours - wanted).abs().max() / wanted.abs().max())
+
+
+def test_a_detector_of_detectron2_is_asked_for_its_pixels(caffe: nn.Module, plain: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model_final.pkl"
+    state = renamed(without_head(caffe), DETECTRON)
+    held = {f"backbone.bottom_up.{name}": value.numpy() for name, value in state.items()}
+    held |= {"backbone.fpn_lateral2.weight": np.ones((4, 256, 1, 1), np.float32), "pixel_mean": np.ones(3, np.float32)}
+    held |= {"proposal_generator.rpn_head.conv.weight": np.ones((4, 4), np.float32)}
+    path.write_bytes(pickle.dumps({"model": held, "__author__": "Detectron2 Model Zoo"}))
+    with pytest.raises(CheckpointError, match="detectron2-msra or detectron2-rgb"):
+        open_backbone(str(path))
+    backbone = open_backbone(str(path), layout="detectron2-msra")
+    assert (backbone.preprocessing.mean, backbone.preprocessing.channel_order) == (MSRA, "bgr")
+    assert backbone.origin.dropped["fpn_lateral2.weight"] == "feature pyramid of the detector"
+    assert pooled_as(backbone, caffe) < 1e-5
+    assert pooled_as(open_backbone(str(path), layout="detectron2-rgb"), plain) > 1e-2
+
+
+def test_the_last_stage_of_a_c4_detector_is_in_its_box_head(plain: nn.Module, tmp_path: Path) -> None:
+    state = renamed(without_head(plain), DETECTRON)
+    places = {True: "roi_heads.", False: "backbone."}
+    held = {places[name.startswith("res5")] + name: value for name, value in state.items()}
+    whole = {**held, "roi_heads.box_predictor.cls_score.weight": torch.ones(2, 2)}
+    torch.save({"model": whole, "optimizer": {}, "iteration": 9}, tmp_path / "model_final.pth")
+    backbone = open_backbone(str(tmp_path / "model_final.pth"), layout="detectron2-rgb")
+    assert backbone.arch == "resnet50"
+    assert pooled_as(backbone, plain) < 1e-5
+    lost = {name: value for name, value in whole.items() if "res5" not in name}
+    torch.save({"model": lost}, tmp_path / "lost.pth")
+    with pytest.raises(CheckpointError):
+        open_backbone(str(tmp_path / "lost.pth"), layout="detectron2-rgb")
+
+
+def test_weights_converted_for_detectron2_are_torchvisions(plain: nn.Module, tmp_path: Path) -> None:
+    state = {name: value.numpy() for name, value in renamed(without_head(plain), DETECTRON).items()}
+    content = {"model": state, "__author__": "MOCO", "matching_heuristics": True}
+    (tmp_path / "converted.pkl").write_bytes(pickle.dumps(content))
+    backbone = open_backbone(str(tmp_path / "converted.pkl"))
+    assert (backbone.origin.layout, backbone.arch) == ("detectron2-converted", "resnet50")
+    assert pooled_as(backbone, plain) < 1e-5
+
+
+def test_a_detector_of_mmdetection_is_asked_for_its_style(caffe: nn.Module, tmp_path: Path) -> None:
+    state = {f"backbone.{name}": value for name, value in without_head(caffe).items()}
+    state |= {f"{head}.conv.weight": torch.ones(2, 2) for head in ("neck", "rpn_head", "roi_head.bbox_head")}
+    torch.save({"meta": {"epoch": 12}, "state_dict": state, "optimizer": {}}, tmp_path / "epoch_12.pth")
+    with pytest.raises(CheckpointError, match="mmdet or mmdet-caffe"):
+        open_backbone(str(tmp_path / "epoch_12.pth"))
+    backbone = open_backbone(str(tmp_path / "epoch_12.pth"), layout="mmdet-caffe")
+    assert backbone.preprocessing.value_range == 255
+    assert backbone.origin.dropped["neck.conv.weight"] == "part of the detector behind the backbone"
+    assert pooled_as(backbone, caffe) < 1e-5
