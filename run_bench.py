@@ -179,6 +179,7 @@ def table(
     *folders: Path,
     format: Format = "terminal",
     wide: Annotated[bool, Parameter(negative=())] = False,
+    ranking: Annotated[bool, Parameter(negative=())] = False,
     output: Path | None = None,
 ) -> int:
     """Results as a table: for people in the terminal, or in a format for programs and papers.
@@ -187,9 +188,12 @@ def table(
         folders: output folders of `run`.
         format: `csv` is the long form, one row per metric.
         wide: a row per model, a column per `dataset/task/metric`.
+        ranking: below the table, the models in one order: mean rank and other aggregates, who is told apart, and how
+            far the columns agree.
         output: a file to write instead of the standard output.
     """
     from benchmark.errors import RequestError
+    from leaderboard import standing
     from leaderboard.formats import encode
     from leaderboard.tables import long_table, read_entries, wide_table
     from leaderboard.terminal import render
@@ -199,7 +203,11 @@ def table(
     entries = read_entries(folders)
     if format == "terminal" and output is None:
         _console().print(render(entries))
+        if ranking:
+            _console().print(standing.render(entries))
         return 0
+    if ranking:
+        raise RequestError("--ranking in the terminal", f"--format {format}", "leave out --format and --output")
     content = encode(wide_table(entries) if wide else long_table(entries), format)
     if output is None:
         sys.stdout.buffer.write(content)

@@ -1,0 +1,85 @@
+"""The models of a table in one order: what a person reads of `ranking`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from leaderboard.ranking import AGGREGATES, Scores, aggregate, correlations, pareto, rank_test, scores_of
+from leaderboard.tables import Entry, wide_columns
+
+SHOWN = 12  # columns of the table of correlations
+
+
+def render(entries: Sequence[Entry]) -> RenderableType:
+    """Aggregates of every model with intervals, groups that do not differ, and how far the columns agree.
+
+    Raises:
+        ResultError: fewer than two models, or no column that all of them have.
+    """
+    models = list(dict.fromkeys(entry.result.model.name for entry in entries))
+    scores = scores_of(wide_columns(entries), models)
+    params = {entry.result.model.name: entry.result.model.params for entry in entries}
+    return Group(_aggregates(scores, params), Text("\n".join(_notes(scores)), style="dim"), *_agreement(scores))
+
+
+def _aggregates(scores: Scores, params: dict[str, int]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
+    table.add_column("M params", justify="right")
+    found = {name: aggregate(scores, name) for name in AGGREGATES}
+    for name, one in found.items():
+        table.add_column(name + ("" if one.higher_is_better else " ↓"), justify="right", no_wrap=True)
+    sizes = [params[model] for model in scores.models]
+    front = pareto(sizes, found["Borda %"].values.tolist())
+    for row in np.argsort(found["mean rank"].values, kind="stable"):
+        cells = []
+        for one in found.values():
+            cell = Text(f"{one.values[row]:.2f}")
+            if not math.isnan(one.low[row]):
+                cell.append(f" [{one.low[row]:.2f}, {one.high[row]:.2f}]", style="dim")
+            cells.append(cell)
+        name = Text(scores.models[row])
+        name.append(" ◆" if front[row] else "", style="bold")
+        table.add_row(name, f"{sizes[row] / 1e6:.2f}", *cells)
+    return table
+
+
+def _notes(scores: Scores) -> list[str]:
+    lines = [
+        f"over {len(scores.columns)} columns that all models have, 95% intervals over columns · "
+        "◆ no smaller model has as high a Borda score"
+    ]
+    if scores.left_out:
+        lines.append(f"left out, because a model lacks them: {', '.join(scores.left_out)}")
+    test = rank_test(scores)
+    if test is not None:
+        lines.append(
+            f"Friedman: p = {test.p_value:.2g} that all models are equal; mean ranks nearer than "
+            f"{test.critical_difference:.2f} do not differ at 5% (Nemenyi)"
+        )
+        together = [" = ".join(group) for group in test.groups if len(group) > 1]
+        lines.append("not told apart: " + ("; ".join(together) if together else "none"))
+    return lines
+
+
+def _agreement(scores: Scores) -> list[RenderableType]:
+    """Kendall's tau between columns, where there are enough models to speak of an order."""
+    count = len(scores.columns)
+    if len(scores.models) < 3 or not 2 <= count <= SHOWN:
+        return []
+    table = Table(title="Agreement of columns on the order (Kendall's tau)", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for index in range(count):
+        table.add_column(str(index + 1), justify="right")
+    tau = correlations(scores)
+    for index, label in enumerate(scores.columns):
+        row = ["" if math.isnan(value) else f"{value:+.2f}" for value in tau[index]]
+        table.add_row(Text(f"{index + 1} {label}"), *row)
+    return [table]
