@@ -45,9 +45,9 @@ def _aggregates(scores: Scores, params: dict[str, int]) -> Table:
             if not math.isnan(one.low[row]):
                 cell.append(f" [{one.low[row]:.2f}, {one.high[row]:.2f}]", style="dim")
             cells.append(cell)
-        name = Text(scores.models[row])
-        name.append(" ◆" if front[row] else "", style="bold")
-        table.add_row(name, f"{sizes[row] / 1e6:.2f}", *cells)
+        model = Text(scores.models[row])
+        model.append(" ◆" if front[row] else "", style="bold")
+        table.add_row(model, f"{sizes[row] / 1e6:.2f}", *cells)
     return table
 
 
