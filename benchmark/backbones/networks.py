@@ -118,12 +118,25 @@ def resnet(
     return Resnet(block, blocks, widen, groups, width_per_group, stem, stride_in_1x1)
 
 
-def convnext(depths: Sequence[int], dims: Sequence[int], head_norm_first: bool = False) -> nn.Module:
+def convnext(
+    depths: Sequence[int],
+    dims: Sequence[int],
+    head_norm_first: bool = False,
+    grn: bool = False,
+    final_norm: bool = True,
+) -> nn.Module:
     """A ConvNeXt whose blocks do not scale their output, which no argument of timm's by text asks for.
 
     Args:
         depths: blocks per stage.
         dims: channels per stage.
         head_norm_first: the final norm stands before the pooling (VICRegL), not behind it.
+        grn: blocks normalise their responses globally (the second version).
+        final_norm: there is one (FCMAE's pretraining has none).
     """
-    return ConvNeXt(depths=tuple(depths), dims=tuple(dims), head_norm_first=head_norm_first, ls_init_value=None)
+    network = ConvNeXt(
+        depths=tuple(depths), dims=tuple(dims), head_norm_first=head_norm_first, ls_init_value=None, use_grn=grn
+    )
+    if not final_norm:
+        network.head.norm = nn.Identity()
+    return network

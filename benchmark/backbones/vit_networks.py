@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from timm.layers import PatchEmbed
 from timm.models.eva import Eva
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -78,3 +80,53 @@ def dinov3(
     rope = net.get_submodule("rope")
     rope.register_buffer("periods", rope.get_buffer("periods"), persistent=True)
     return net
+
+
+class StillClip(nn.Module):
+    """A transformer for video that sees an image as a clip of equal frames; see `still_clip`.
+
+    Its patch embedding is the one of a clip summed over the frames of a step, which are equal here.
+    """
+
+    def __init__(
+        self, img_size: int, patch_size: int, steps: int, embed_dim: int, depth: int, num_heads: int, hidden: int
+    ) -> None:
+        super().__init__()
+        self.steps = steps
+        self.patch_embed = PatchEmbed(img_size, patch_size, embed_dim=embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, steps * (img_size // patch_size) ** 2, embed_dim))
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        ratio = (hidden + 0.5) / embed_dim  # a block rounds down
+        self.blocks = nn.Sequential(
+            *(Block(embed_dim, num_heads, ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        )
+        self.norm = norm(embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) of images (B, 3, H, W), averaged over the clip's steps."""
+        tokens: Tensor = self.patch_embed(x).repeat(1, self.steps, 1) + self.pos_embed
+        tokens = self.norm(self.blocks(tokens))
+        return tokens.unflatten(1, (self.steps, -1)).mean(1)
+
+
+def still_clip(
+    img_size: int = 224,
+    patch_size: int = 16,
+    steps: int = 8,
+    embed_dim: int = 1024,
+    depth: int = 24,
+    num_heads: int = 16,
+    hidden: int = 4096,
+) -> nn.Module:
+    """V-JEPA's transformer for images, which it sees as clips of equal frames.
+
+    Args:
+        img_size: side of the images.
+        patch_size: as in every vision transformer.
+        steps: of the clip: its frames over those that one token covers.
+        embed_dim: as in every vision transformer.
+        depth: likewise.
+        num_heads: likewise.
+        hidden: width inside the MLP.
+    """
+    return StillClip(img_size, patch_size, steps, embed_dim, depth, num_heads, hidden)

@@ -129,6 +129,7 @@ _WHOSE = {
     "dinov2": "DINOv2 does (bicubic, scale factor with an offset of 0.1)",
     "dinov2-reg": "DINOv2 with registers does (bicubic, antialiased)",
     "mae": "MAE does (bicubic, no antialiasing)",
+    "vit": "Google's code does (bilinear between the centres of the corners)",
 }
 
 
@@ -137,7 +138,10 @@ def _interpolated(
 ) -> Tensor:
     if method == "timm":
         return resample_abs_pos_embed(old, list(after), list(before), num_prefix_tokens=prefix)
-    if method in ("dino", "dinov2"):
+    if method == "vit":
+        # vit_jax/checkpoint.py interpolate_posembed and big_vision models/vit.py resample_posemb: zoom of order 1.
+        new = interpolate(grid, size=after, mode="bilinear", align_corners=True)
+    elif method in ("dino", "dinov2"):
         # dino/vision_transformer.py and dinov2/models/vision_transformer.py, interpolate_pos_encoding. DINO takes the
         # root of the number of patches, which an oblong grid does not have.
         root = math.sqrt(before[0] * before[1])

@@ -194,7 +194,7 @@ def _grid(query: Query, patch: tuple[int, ...]) -> tuple[tuple[int, int] | None,
     positions = shapes["pos_embed"]
     if len(positions) == 4:  # (1, h, w, D)
         return (positions[1] * patch[0], positions[2] * patch[1]), 0
-    registers = shapes.get("reg_token", (1, 0))[1]
+    registers = shapes.get("reg_token", (1, 0))[1] + int("dist_token" in shapes)
     tokens = positions[-2]
     for prefix in dict.fromkeys((int("cls_token" in shapes), int("cls_token" in shapes) + registers, 0)):
         side = round((tokens - prefix) ** 0.5)

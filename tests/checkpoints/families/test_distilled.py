@@ -320,3 +320,150 @@ def test_dinov3s_convnext_holds_its_final_norm_twice(write: Write) -> None:
     backbone = open_backbone(str(write(state)), preprocess=["size=64"])
     assert (backbone.origin.layout, backbone.preprocessing.mode) == ("dinov3-convnext", "squash")
     assert_vector(backbone, "gap", net)
+
+
+# Relatives of DINO
+
+
+def assert_layout(path: Path, layout: str, key: str, **choice: Any) -> Backbone:
+    backbone = open_backbone(str(path), **choice)
+    assert (backbone.origin.layout, backbone.origin.key or "", backbone.head) == (layout, key, None)
+    return backbone
+
+
+def test_ibot_gives_the_teacher_and_says_where_the_student_counts(write: Write) -> None:
+    student, teacher = vit(1), vit(2)
+    content = dino_file({**student.state_dict(), "masked_embed": torch.randn(1, 128)}, teacher.state_dict())
+    content["ibot_loss"] = {**content.pop("dino_loss"), "center2": torch.zeros(1, 1, 8)}
+    path = write(content)
+    backbone = assert_layout(path, "ibot", "teacher.backbone")
+    assert any("--key student" in notice for notice in backbone.origin.notices)
+    assert_tokens(backbone, teacher)
+    assert_tokens(open_backbone(str(path), key="student"), student)
+
+
+def test_ibots_extracted_student_keeps_what_stands_for_masked_patches(write: Write) -> None:
+    net = vit()
+    path = write({"state_dict": {**net.state_dict(), "masked_embed": torch.randn(1, 128)}})
+    assert_tokens(assert_layout(path, "ibot-backbone", "state_dict"), net)
+
+
+def test_mugs_has_three_heads_and_blocks_of_relations_beside_the_encoder(write: Write) -> None:
+    net = vit(2)
+    relations = under("relation_blocks.0.", {name[9:]: value for name, value in vit(3).state_dict().items()
+                                             if name.startswith("blocks.0.")})  # fmt: skip
+    heads = {f"{part}_head.projector.0.weight": torch.randn(8, 128) for part in ("instance", "local_group", "group")}
+    branch = {**under("backbone.", {**net.state_dict(), **relations}), **heads}
+    memory = {"block.queue_0": torch.randn(8, 8)}
+    extra = {"student_mem": memory, "teacher_mem": memory, "group-sup.": {"center": torch.zeros(1, 8)}}
+    path = write({"student": under("module.", branch), "teacher": branch, **extra, **settings()})
+    assert_tokens(assert_layout(path, "mugs-full", "teacher.backbone"), net)
+    assert_tokens(assert_layout(write({**net.state_dict(), **relations}), "mugs", ""), net)
+
+
+def test_udi_wraps_its_transformer_twice(write: Write) -> None:
+    net = vit(2)
+    branch = under("backbone.backbone.", net.state_dict())
+    branch |= {"backbone.attn.qkv.weight": torch.randn(384, 128), "backbone.norm1.weight": torch.randn(128)}
+    branch |= {"head.0.mlp.0.weight": torch.randn(8, 128), "head.0.last_layer.weight_v": torch.randn(8, 8)}
+    loss = {"udi_loss": {"center": torch.zeros(1, 8)}}
+    path = write({"student": under("module.", branch), "teacher": branch, **loss, **settings()})
+    assert_tokens(assert_layout(path, "udi", "teacher.backbone.backbone"), net)
+
+
+@pytest.mark.parametrize("layout", ["sit", "gmml"])
+def test_reconstructing_heads_are_left_beside_the_transformer(write: Write, layout: str) -> None:
+    student, net = vit(1), vit(2)
+    recons = {
+        "head_recons.mlp.0.weight": torch.randn(8, 128),
+        "head_recons.convTrans.weight": torch.randn(8, 3, 16, 16),
+    }
+    branches = [under("module.", {**under("backbone.", n.state_dict()), **recons, **head()}) for n in (student, net)]
+    if layout == "gmml":
+        content, key = {"SiT_model": branches[1], **settings()}, "SiT_model.module.backbone"
+    else:
+        content, key = {"student": branches[0], "teacher": branches[1], **settings()}, "teacher.module.backbone"
+    assert_tokens(assert_layout(write(content), layout, key), net)
+
+
+def test_pass_reids_part_tokens_have_positions_of_their_own(write: Write) -> None:
+    net = vit(img_size=(256, 128), reg_tokens=3, no_embed_class=True)
+    state = dict(net.state_dict())
+    parts = state.pop("reg_token")
+    for name, token in [("cls", "cls_token"), *((f"part{i}", f"part_token{i}") for i in (1, 2, 3))]:
+        place = torch.randn(1, 1, 128)
+        whole = state["cls_token"] if name == "cls" else parts[:, int(name[-1]) - 1 : int(name[-1])]
+        state |= {f"{name}_pos": place, token: whole - place}
+    backbone = assert_layout(write(dino_file(state, state)), "pass-reid", "teacher.backbone")
+    assert (backbone.preprocessing.size, backbone.preprocessing.mode) == ((256, 128), "squash")
+    assert_tokens(backbone, net, prefix=4)
+    assert_tokens(assert_layout(write(state), "pass-reid", ""), net, prefix=4)
+
+
+@pytest.mark.parametrize("layout", ["esvit", "ibot-swin"])
+def test_swins_patches_merge_at_the_end_of_a_stage(write: Write, layout: str) -> None:
+    options: dict[str, Any] = {"embed_dim": 32, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)}
+    net = randomised(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, **options))
+    state = renamed(
+        net.state_dict(), *((rf"^layers\.{i}\.downsample", f"layers.{i - 1}.downsample") for i in (1, 2, 3))
+    )
+    table = torch.zeros(49, 49, dtype=torch.int64)
+    state |= {f"layers.{i}.blocks.0.attn.relative_position_index": table for i in range(4)}
+    prefix = "" if layout == "esvit" else "backbone."
+    branch = {**under(prefix, state), **head(256)}
+    branch |= renamed(head(256), ("^head", "head_dense")) if layout == "esvit" else {}
+    content = {"student": under("module.", branch), "teacher": branch, **settings()}
+    if layout == "ibot-swin":
+        content["ibot_loss"] = {"center": torch.zeros(1, 8)}
+    backbone = assert_layout(write(content), layout, "teacher" if layout == "esvit" else "teacher.backbone")
+    assert_vector(backbone, backbone.default_representation, net)
+
+
+# Predictive methods
+
+
+def joint(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor], **more: Any) -> dict[str, Any]:
+    """As the JEPAs save it, for several machines."""
+    numbers = {"epoch": 3, "loss": 0.5, "batch_size": 8, "world_size": 1, "lr": 1e-3, "opt": {"state": {}}}
+    return {"encoder": under("module.", encoder), "target_encoder": under("module.", target), **numbers, **more}
+
+
+def test_msn_gives_the_target_encoder_without_its_projection(write: Write) -> None:
+    net = vit(2)
+    projection = {"fc.fc1.weight": torch.randn(8, 128), "fc.bn1.running_mean": torch.zeros(8)}
+    content = joint({**vit(1).state_dict(), **projection}, {**net.state_dict(), **projection})
+    path = write({**content, "prototypes": torch.randn(4, 8), "temperature": 0.1})
+    assert_tokens(assert_layout(path, "msn", "target_encoder.module"), net)
+
+
+def test_i_jepa_has_no_class_token_and_averages_its_patches(write: Write) -> None:
+    options: dict[str, Any] = {"class_token": False, "global_pool": "avg", "fc_norm": False}
+    student, net = vit(1, **options), vit(2, **options)
+    predictor = {"module.predictor_embed.weight": torch.randn(8, 128)}
+    path = write(joint(student.state_dict(), net.state_dict(), predictor=predictor, scaler=None))
+    backbone = assert_layout(path, "i-jepa", "target_encoder.module")
+    assert backbone.default_representation == "avg"
+    assert_tokens(backbone, net, prefix=0)
+
+
+def test_v_jepa_sees_an_image_as_a_clip_that_stands_still(write: Write) -> None:
+    net = vit(2, embed_dim=192, num_heads=3, class_token=False, global_pool="avg", fc_norm=False)
+    state = dict(net.state_dict())
+    share = torch.rand(192, 3, 1, 16, 16)
+    kernel = state["patch_embed.proj.weight"][:, :, None]
+    state["patch_embed.proj.weight"] = torch.cat([kernel * share, kernel * (1 - share)], 2)
+    state["pos_embed"] = torch.randn(1, 8 * 16, 192) * 0.3
+    branch = under("backbone.", state)
+    predictor = {"module.backbone.predictor_embed.weight": torch.randn(8, 192)}
+    path = write(joint(branch, branch, predictor=predictor, scaler=None))
+    backbone = assert_layout(path, "v-jepa", "target_encoder.module.backbone", preprocess=["size=64"])
+    assert backbone.default_representation == "avg"
+
+    def clip(x: Tensor) -> Tensor:
+        frames = x.unsqueeze(2).repeat(1, 1, 16, 1, 1)
+        weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+        patches = torch.nn.functional.conv3d(frames, weight, bias, stride=(2, 16, 16)).flatten(2).transpose(1, 2)
+        inner: Any = net
+        return inner.norm(inner.blocks(patches + state["pos_embed"])).mean(1)
+
+    assert_vector(backbone, "avg", clip)
