@@ -381,3 +381,11 @@ def test_further_pretraining_is_read_in_the_names_of_transformers(opened: Opener
     backbone = opened({"args": argparse.Namespace(steps=1), "state_dict": state})
     assert backbone.origin.layout == "further-pretraining" and "norm_eps=1e-12" in backbone.arch
     assert_features(backbone, network)
+
+
+def test_cae_fine_tuned_has_positions_of_both_kinds_and_imagenets_statistics(opened: Opener) -> None:
+    network = beit(use_abs_pos_emb=True)
+    backbone = opened({"model": network.state_dict(), **TRAINING})
+    assert backbone.origin.layout == "cae-finetuned" and backbone.preprocessing.mean[0] == 0.485
+    assert torch.equal(backbone.module.pos_embed, network.pos_embed) and backbone.head is not None
+    assert_features(backbone, network)
