@@ -116,6 +116,7 @@ def _facts(report: dict[str, Any]) -> Table:
         )
         rows += [("layout", encoder["layout"]), ("encoder", f"{place}: {numbers}")]
         rows += [("not chosen", ", ".join(encoder["others"])), ("unexplained", ", ".join(encoder["strays"][:NAMES]))]
+    if encoder and "backbone" not in report:  # which has both, with where they come from
         rows += [("preprocessing", " ".join(f"{key}={value}" for key, value in encoder["preprocessing"].items()))]
         rows += [("beware", quirk) for quirk in encoder["quirks"]]
     for name, value in rows:
