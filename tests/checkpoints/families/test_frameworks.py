@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.networks import resnet
 from benchmark.backbones.sources import open_backbone
-from benchmark.checkpoints.archive import open_archive
+from benchmark.checkpoints.archive import Archive, open_archive
+from benchmark.checkpoints.encoder import find_encoder
+from benchmark.checkpoints.inference.infer import infer
+from benchmark.checkpoints.storage import LazyTensor
 from benchmark.errors import CheckpointError
-from tests.checkpoints.families.test_language import randomised, renamed, same
+from tests.checkpoints.families.test_language import _zeros, randomised, renamed, same
 
 TINY: dict[str, Any] = {"img_size": 64, "embed_dim": 128, "depth": 2, "num_heads": 4, "num_classes": 3}
 CONFIG = {"num_attention_heads": 4, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "image_size": 64}
@@ -421,3 +425,12 @@ def test_a_detector_of_mmdetection_is_asked_for_its_style(caffe: nn.Module, tmp_
     assert backbone.preprocessing.value_range == 255
     assert backbone.origin.dropped["neck.conv.weight"] == "part of the detector behind the backbone"
     assert pooled_as(backbone, caffe) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_b_32", "swin_t", "convnext_tiny", "mobilenet_v3_small"])
+def test_files_of_torchvision_are_known_by_their_tensors(name: str) -> None:
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, num_classes=7).state_dict()
+    blank = {key: LazyTensor(tuple(v.shape), torch.float32, _zeros(tuple(v.shape))) for key, v in state.items()}
+    archive = Archive(Path(f"{name}.pth"), "torch-zip", "", 0, blank)
+    assert infer(archive, find_encoder(archive)).arch == f"torchvision:{name}"
