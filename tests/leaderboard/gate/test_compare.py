@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from rich.console import Console
 
 from benchmark.errors import RequestError, ResultError
@@ -118,6 +119,12 @@ def test_policies_from_a_file(tmp_path: Path) -> None:
         load_policy(path)
     with pytest.raises(RequestError, match="--alpha"):
         load_policy(None, alpha=1.5)
+
+
+def test_the_documented_policy_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "gate.md").read_text("utf-8")
+    policy = Policy.model_validate(yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]))
+    assert policy.of("lowshot").action == "warn" and policy.of("knn").margin == 1.0
 
 
 def test_reports_for_people_and_programs(folders: tuple[Path, Path], tmp_path: Path) -> None:
