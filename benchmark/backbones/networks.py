@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from timm.layers import Conv2dSame
+from timm.layers.pool2d_same import MaxPool2dSame
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
@@ -34,6 +36,7 @@ class Resnet(nn.Module):
         stem: `imagenet` (7 x 7, stride 2, max-pool), `cifar` (3 x 3, stride 1, no pool), `cifar-pad2` (the same with
             two pixels of padding, as solo-learn has it), `stl` (3 x 3, stride 1, max-pool), `imagenet-no-pool`.
         stride_in_1x1: stages are entered by a strided 1 x 1 convolution, as in Caffe and MSRA's weights.
+        same_padding: strided layers are padded as TensorFlow and JAX do it ("SAME": more behind than before).
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Resnet(nn.Module):
         width_per_group: int = 64,
         stem: str = "imagenet",
         stride_in_1x1: bool = False,
+        same_padding: bool = False,
     ) -> None:
         super().__init__()
         kind: type[BasicBlock] | type[Bottleneck] = BasicBlock if block == "basic" else Bottleneck
@@ -61,6 +65,8 @@ class Resnet(nn.Module):
             self.add_module(f"layer{stage + 1}", layer)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.inplanes, 1000)
+        if same_padding:
+            _pad_as_jax(self)
 
     def _stage(
         self,
@@ -103,6 +109,7 @@ def resnet(
     width_per_group: int = 64,
     stem: str = "imagenet",
     stride_in_1x1: bool = False,
+    same_padding: bool = False,
 ) -> nn.Module:
     """A residual network; see `Resnet`. `blocks` and `block` replace `depth` where given.
 
@@ -115,7 +122,104 @@ def resnet(
         if depth not in _DEPTHS:
             raise BackboneError(f"a depth among {', '.join(map(str, _DEPTHS))}", str(depth), "or give blocks=(3,4,6,3)")
         block, blocks = _DEPTHS[depth]
-    return Resnet(block, blocks, widen, groups, width_per_group, stem, stride_in_1x1)
+    return Resnet(block, blocks, widen, groups, width_per_group, stem, stride_in_1x1, same_padding)
+
+
+def _pad_as_jax(net: nn.Module) -> None:
+    """Replaces strided layers with a kernel by those of timm that pad "SAME"; names and weights stay."""
+    for path, layer in list(net.named_modules()):
+        owner, leaf = net.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
+        if isinstance(layer, nn.MaxPool2d):
+            setattr(owner, leaf, MaxPool2dSame(3, 2))
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) and layer.stride != (1, 1):
+            same = Conv2dSame(layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0],
+                              groups=layer.groups, bias=layer.bias is not None)  # fmt: skip
+            setattr(owner, leaf, same)
+
+
+class SelectiveKernel(nn.Module):
+    """Two 3 x 3 convolutions in one, mixed by a softmax over what their sum averages to (SimCLR v2's variant)."""
+
+    def __init__(self, width: int, stride: int, squeezed: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, stride, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(inplace=True)
+        )
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, squeezed, 1, bias=False),
+            nn.BatchNorm2d(squeezed),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(squeezed, 2 * width, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, h, w)."""
+        pair = self.main(x).unflatten(1, (2, -1))
+        weights = self.mix(pair.sum(1).mean((2, 3), keepdim=True)).unflatten(1, (2, -1)).softmax(1)
+        return (pair * weights).sum(1)
+
+
+def selective_resnet(blocks: Sequence[int] = (3, 4, 6, 3), widen: int = 1, ratio: float = 0.0625) -> nn.Module:
+    """SimCLR v2's residual network with selective kernels: a stem of three convolutions, pooled shortcuts.
+
+    Args:
+        blocks: per stage.
+        widen: factor on every width.
+        ratio: channels that the mixing of kernels squeezes to, over those of the block; 32 at least.
+    """
+    net = Resnet("bottleneck", blocks, widen)
+    half = 32 * widen
+    net.conv1 = nn.Sequential(
+        nn.Conv2d(3, half, 3, 2, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+        nn.Conv2d(half, half, 3, 1, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+        nn.Conv2d(half, 2 * half, 3, 1, 1, bias=False),
+    )  # fmt: skip
+    for part in list(net.modules()):
+        if isinstance(part, Bottleneck):
+            width, step = part.conv2.out_channels, part.conv2.stride[0]
+            kernel: nn.Module = SelectiveKernel(width, step, max(int(width * ratio), 32))
+            part.add_module("conv2", kernel)  # what it gives is rectified already
+            part.add_module("bn2", nn.Identity())
+            if isinstance(part.downsample, nn.Sequential):
+                conv, norm = part.downsample
+                conv.stride = (1, 1)
+                # One row and column of zeros behind: the mean counts them.
+                pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, step))
+                part.add_module("downsample", nn.Sequential(pool, conv, norm))
+    return net
+
+
+class Descriptor(Resnet):
+    """A residual network that gives L2-normalised descriptors (SSCD): generalised mean of the last map, then linear.
+
+    Args:
+        blocks, groups, width_per_group: as `Resnet`'s.
+        dims: of the descriptor.
+        power: of the generalised mean.
+    """
+
+    def __init__(
+        self, blocks: Sequence[int], dims: int, power: float = 3.0, groups: int = 1, width_per_group: int = 64
+    ) -> None:
+        super().__init__("bottleneck", blocks, groups=groups, width_per_group=width_per_group)
+        self.embedding = nn.Linear(self.inplanes, dims)
+        self.power = power
+        del self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Descriptors (B, dims) of normalised images (B, 3, H, W)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        pooled = x.clamp(min=1e-6).pow(self.power).mean((2, 3)).pow(1 / self.power)
+        return nn.functional.normalize(self.embedding(pooled))
+
+
+def sscd(
+    blocks: Sequence[int] = (3, 4, 6, 3), dims: int = 512, groups: int = 1, width_per_group: int = 64
+) -> nn.Module:
+    """SSCD's network; see `Descriptor`."""
+    return Descriptor(blocks, dims, groups=groups, width_per_group=width_per_group)
 
 
 def convnext(

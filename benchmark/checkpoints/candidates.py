@@ -81,7 +81,14 @@ def collections_of(tree: Any) -> list[Collected]:
     def visit(node: Any, path: tuple[str, ...]) -> bool:
         if not isinstance(node, dict) or len(path) > DEPTH:
             return False
+        before = len(found)
         names = {key: value for key, value in node.items() if isinstance(key, str)}
+        for key, value in names.items():
+            record = {} if _is_other(key) else modules_of(value)
+            if record:
+                found.append(Collected((*path, key), _renamed(record)))
+        if len(found) > before:
+            return True
         inside = [
             visit(value, (*path, key)) for key, value in names.items() if isinstance(value, dict) and not _is_other(key)
         ]
@@ -97,6 +104,42 @@ def collections_of(tree: Any) -> list[Collected]:
 
     visit(tree, ())
     return found
+
+
+def modules_of(value: Any) -> dict[str, LazyTensor]:
+    """The tensors of a tree as Haiku writes it, under one name each; empty where the value is none.
+
+    Haiku keeps a dictionary of leaves for each module, and names modules by paths: `{"net/~/conv": {"w": ...}}`, which
+    becomes `net/~/conv.w`. Its trainers keep several of these (parameters, states) in a named tuple, whose fields are
+    numbered here (`0.net/~/conv.w`): a pickle of one has no names of them.
+    """
+    parts = _parts(value)
+    if parts is None:
+        return {}
+    if any("/" in name for name in parts):
+        leaves = {name: _parts(inner) for name, inner in parts.items()}
+        return {
+            f"{name}.{leaf}": tensor
+            for name, inner in leaves.items()
+            for leaf, tensor in (inner or {}).items()
+            if isinstance(tensor, LazyTensor)
+        }
+    if isinstance(value, Placeholder):
+        return {
+            f"{field}.{name}": tensor for field, inner in parts.items() for name, tensor in modules_of(inner).items()
+        }
+    return {}
+
+
+def _parts(value: Any) -> dict[str, Any] | None:
+    """The entries of a dictionary, of an immutable one of another library, or of a named tuple (by number)."""
+    if isinstance(value, dict):
+        return {key: entry for key, entry in value.items() if isinstance(key, str)}
+    if not isinstance(value, Placeholder) or not value.called or is_tensor(value):
+        return None
+    if len(value.args) == 1 and isinstance(value.args[0], dict):
+        return _parts(value.args[0])
+    return {str(number): entry for number, entry in enumerate(value.args)}
 
 
 def _is_other(name: str) -> bool:

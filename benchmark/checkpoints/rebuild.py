@@ -310,7 +310,14 @@ class TableOfGlobals:
         numpy = "numpy.core.multiarray numpy._core.multiarray"
         add(numpy, "_reconstruct", lambda *_: NumpyArray(self))
         add("numpy.core.numeric numpy._core.numeric", "_frombuffer", self._from_buffer)
+        add("dill._dill dill.dill", "_create_array", self._from_dill)
         return table
+
+    def _from_dill(self, _function: Any, _args: Any, state: Any, attributes: Any = None) -> Any:
+        """How dill writes an array: the call that creates an empty one, and its state."""
+        if attributes:
+            raise Refused  # attributes of a subclass of arrays
+        return NumpyArray(self).build(state)
 
     def _from_buffer(self, raw: Any, kind: Any, shape: Any, order: Any) -> LazyTensor:
         return self.array(shape, kind, order == "F", raw)

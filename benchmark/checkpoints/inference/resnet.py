@@ -8,6 +8,7 @@ from benchmark.checkpoints.inference.inferred import Inferred, Query, spelled
 from benchmark.errors import CheckpointError
 
 FACTORY = "python:benchmark.backbones.networks:resnet"
+SELECTIVE = "python:benchmark.backbones.networks:selective_resnet"
 _DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
     ("basic", (2, 2, 2, 2)): 18, ("basic", (3, 4, 6, 3)): 34, ("bottleneck", (3, 4, 6, 3)): 50,
     ("bottleneck", (3, 4, 23, 3)): 101, ("bottleneck", (3, 8, 36, 3)): 152, ("bottleneck", (3, 24, 36, 3)): 200,
@@ -75,3 +76,14 @@ def infer_resnet(query: Query) -> Inferred | None:
     made |= {"groups": groups} if groups != 1 else {}
     made |= {"width_per_group": per_group} if per_group != 64 else {}
     return Inferred(spelled(FACTORY, {**made, **options}), tuple(notes))
+
+
+def infer_selective(query: Query) -> Inferred | None:
+    """The architecture of SimCLR v2's network with selective kernels, or None where these are no such tensors."""
+    stem = query.shapes.get("conv1.6.weight", ())
+    mixed = query.shapes.get("layer4.0.conv2.mix.0.weight", ())
+    if len(stem) != 4 or len(mixed) != 4:
+        return None
+    blocks = tuple(query.count(f"layer{stage}.") for stage in range(1, 5))
+    options = {"blocks": blocks, "widen": stem[0] // 64, "ratio": mixed[0] / mixed[1]}
+    return Inferred(spelled(SELECTIVE, {**options, **query.facts.options}))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import pickle
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.backbones.networks import convnext, resnet
+from benchmark.backbones.networks import Descriptor, convnext, resnet, selective_resnet
 from benchmark.backbones.sources import open_backbone
 from benchmark.errors import CheckpointError
 
@@ -256,6 +258,74 @@ WRITERS: dict[str, tuple[str, str, Write]] = {
             "message_hub": {"log_scalars": {}},
         },
     ),
+    "npid": (
+        "npid",
+        "state_dict.module",
+        lambda own, other: {
+            "epoch": 200,
+            "arch": "resnet18",
+            "state_dict": under("module.", {**own, "fc.weight": torch.ones(128, 512), "fc.bias": torch.ones(128)}),
+            "lemniscate": argparse.Namespace(memory=torch.ones(9, 128)),
+            "best_prec1": 46.5,
+        },
+    ),
+    "pycontrast pirl": (
+        "pycontrast",
+        "model.module.encoder",
+        lambda own, other: {
+            "model": under("module.encoder.", own) | layers("module.head") | layers("module.head_jig.fc1"),
+            "contrast": {"memory_1": torch.ones(9, 128)},
+            "epoch": 200,
+        },
+    ),
+    "w-mse": (
+        "w-mse",
+        "model.module",
+        lambda own, other: under("model.module.", own) | layers("head"),
+    ),
+    "r2o": (
+        "r2o",
+        "model.module.online_network.encoder",
+        lambda own, other: {
+            "config": {},
+            "steps": 5,
+            "model": numbered("module.online_network.encoder.", own, CHILDREN)
+            | numbered("module.target_network.encoder.", other, CHILDREN)
+            | layers("module.online_network.projetion")
+            | layers("module.predictor.predictor"),
+            "amp": {},
+        },
+    ),
+    "selfaugment": (
+        "selfaugment",
+        "state_dict.module.model.encoder",
+        lambda own, other: {
+            "state_dict": under("module.model.encoder.", own)
+            | layers("module.model.moco", norm=False)
+            | under("module.encoder_k.", other)
+            | {"module.queue": torch.ones(4, 9)},
+            "id": "a",
+        },
+    ),
+    "aassl": (
+        "aassl",
+        "model",
+        lambda own, other: {
+            "model": own | layers("projector") | layers("action_projector") | layers("action_predictor"),
+            "optimizer": OPTIMIZER,
+        },
+    ),
+    "byol-pytorch": (
+        "byol-pytorch",
+        "online_encoder.net",
+        lambda own, other: (
+            under("net.", own)
+            | under("online_encoder.net.", own)
+            | layers("online_encoder.projector")
+            | layers("online_predictor")
+            | under("target_encoder.net.", other)
+        ),
+    ),
     "densecl, extracted": (
         "openselfsup-backbone",
         "state_dict",
@@ -327,6 +397,24 @@ CIFAR: dict[str, tuple[str, str, str, Write]] = {
             | layers("projector")
             | {"classifier.weight": torch.ones(10, 512), "rot_classifier.weight": torch.ones(4, 512)}
         ),
+    ),
+    "w-mse": (
+        "cifar",
+        "w-mse-cifar",
+        "model.module",
+        lambda own, other: under("model.module.", own) | layers("head"),
+    ),
+    "kernel-infonce": (
+        "cifar",
+        "kernel-infonce",
+        "state_dict.encoder",
+        lambda own, other: lightning(under("encoder.", own) | layers("projection.model")),
+    ),
+    "selfaugment": (
+        "cifar",
+        "selfaugment-cifar",
+        "state_dict.module.model.encoder",
+        lambda own, other: {"state_dict": under("module.model.encoder.", own) | layers("module.model.moco")},
     ),
     "care": (
         "cifar",
@@ -464,3 +552,107 @@ def test_vissl_names_of_regnets(tmp_path: Path) -> None:
     with torch.inference_mode():
         last = net.forward_features(backbone.preprocessing.normalise(IMAGES))
     assert worst(backbone.encode(IMAGES).global_("gap"), last.mean((2, 3))) < 1e-5
+
+
+class ExperimentState(NamedTuple):
+    """What DeepMind's trainer pickles: its fields have no names in the file."""
+
+    online_params: dict[str, Any]
+    target_params: dict[str, Any]
+    online_state: dict[str, Any]
+    target_state: dict[str, Any]
+    opt_state: Any
+
+
+def haiku(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and states in Haiku's two-level dictionaries: numpy, HWIO, statistics of shape (1, 1, 1, C)."""
+    params: dict[str, Any] = {"projector/linear": {"w": torch.ones(512, 4).numpy()}}
+    states: dict[str, Any] = {}
+    for name, tensor in state.items():
+        module, _, leaf = name.rpartition(".")
+        place = re.sub(r"layer(\d)\.(\d)\.", lambda m: f"block_group_{int(m[1]) - 1}/~/block_{m[2]}/~/", f"{module}")
+        place = place.replace("downsample.0", "shortcut_conv").replace("downsample.1", "shortcut_batchnorm")
+        if place in ("conv1", "bn1"):
+            place = {"conv1": "initial_conv", "bn1": "initial_batchnorm"}[place]
+        else:
+            place = re.sub(r"conv(\d)$", lambda m: f"conv_{int(m[1]) - 1}", place)
+            place = re.sub(r"bn(\d)$", lambda m: f"batchnorm_{int(m[1]) - 1}", place)
+        place = f"res_net18/~/{place}"
+        if tensor.ndim == 4:
+            params[place] = {"w": tensor.permute(2, 3, 1, 0).contiguous().numpy()}
+        elif leaf in ("weight", "bias"):
+            params.setdefault(place, {})["scale" if leaf == "weight" else "offset"] = tensor.view(1, 1, 1, -1).numpy()
+        elif leaf.startswith("running"):
+            average = tensor.view(1, 1, 1, -1).numpy()
+            place = f"{place}/~/{leaf.removeprefix('running_')}_ema"
+            states[place] = {"average": average, "hidden": average * 0.1, "counter": torch.tensor(7).numpy()}
+    return params, states
+
+
+def test_byol_is_read_from_a_haiku_pickle_with_the_padding_of_jax(nets: Nets, tmp_path: Path) -> None:
+    net = randomised(resnet(depth=18, same_padding=True), 8)
+    params, states = haiku(body(net))
+    target, target_states = haiku(body(nets.decoy))
+    content = {
+        "experiment_state": ExperimentState(params, target, states, target_states, ({"mu": params},)),
+        "step": 300_000,
+        "rng": torch.zeros(2).numpy(),
+    }
+    path = tmp_path / "pretrain_res18x1.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    backbone = open_backbone(str(path), preprocess=(f"size={SIZE}",))
+    assert backbone.origin.layout == "byol"
+    x = backbone.preprocessing.normalise(IMAGES)
+    pooled, last = features(net, x)
+    found = backbone.encode(IMAGES)
+    assert worst(found.global_("gap"), pooled) < 1e-5
+    assert worst(found.grid(), last) < 1e-5
+    usual = resnet(depth=18).eval()
+    usual.load_state_dict(net.state_dict())  # torchvision's padding: the same shapes, other features
+    assert worst(features(usual, x)[0], pooled) > 1e-3
+
+
+def simclr_names(name: str) -> str:
+    """A name of our network with selective kernels in the conversion from TensorFlow."""
+    stem = {
+        "conv1.0": "0.0",
+        "conv1.1": "0.1.0",
+        "conv1.3": "0.2",
+        "conv1.4": "0.3.0",
+        "conv1.6": "0.4",
+        "bn1": "0.5.0",
+    }
+    block = {
+        "conv1": "net.0", "bn1": "net.1.0", "conv2.main.0": "net.2.main_conv.0", "conv2.main.1": "net.2.main_conv.1.0",
+        "conv2.mix.0": "net.2.mixing_conv.0", "conv2.mix.1": "net.2.mixing_conv.1.0",
+        "conv2.mix.3": "net.2.mixing_conv.2", "conv3": "net.3", "bn3": "net.4.0",
+        "downsample.1": "projection.shortcut.2", "downsample.2": "projection.bn.0",
+    }  # fmt: skip
+    module, _, leaf = name.rpartition(".")
+    if not module.startswith("layer"):
+        return f"net.{stem[module]}.{leaf}"
+    layer, number, inner = module.split(".", 2)
+    return f"net.{layer.removeprefix('layer')}.blocks.{number}.{block[inner]}.{leaf}"
+
+
+def test_simclr_v2_with_selective_kernels_takes_plain_pixels(tmp_path: Path) -> None:
+    net = randomised(selective_resnet(blocks=(1, 1, 1, 1)), 9)
+    state = {simclr_names(name): tensor for name, tensor in body(net).items()}
+    content = {"resnet": state | {"fc.weight": torch.ones(1000, 2048)}, "head": layers("layers")}
+    backbone = opened(tmp_path / "r50_1x_sk1.pth", content)
+    assert backbone.origin.layout == "simclr-v2-sk"
+    assert (backbone.preprocessing.mean, backbone.preprocessing.std) == ((0, 0, 0), (1, 1, 1))
+    pooled, _ = features(net, IMAGES / 255)
+    assert worst(backbone.encode(IMAGES).global_("gap"), pooled) < 1e-5
+
+
+def test_sscd_gives_normalised_descriptors(tmp_path: Path) -> None:
+    net = randomised(Descriptor((3, 4, 6, 3), 512), 10)
+    state = {f"backbone.{name.replace('embedding', 'fc')}": tensor for name, tensor in net.state_dict().items()}
+    backbone = opened(tmp_path / "sscd.torchvision.pt", state)
+    assert backbone.origin.layout == "sscd"
+    found = backbone.encode(IMAGES).global_("gap")
+    _, last = features(net, backbone.preprocessing.normalise(IMAGES))
+    mean = last.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)
+    expected = nn.functional.normalize(mean @ state["backbone.fc.weight"].T + state["backbone.fc.bias"])
+    assert worst(found, expected) < 1e-5
