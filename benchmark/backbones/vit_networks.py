@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers import LayerNorm, PatchEmbed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class StillClip(nn.Module):
         self.steps = steps
         self.patch_embed = PatchEmbed(img_size, patch_size, embed_dim=embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, steps * (img_size // patch_size) ** 2, embed_dim))
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm = LayerNorm  # of timm: epsilon 1e-6
         ratio = (hidden + 0.5) / embed_dim  # a block rounds down
         self.blocks = nn.Sequential(
             *(Block(embed_dim, num_heads, ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
