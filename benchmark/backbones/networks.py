@@ -169,11 +169,12 @@ def selective_resnet(blocks: Sequence[int] = (3, 4, 6, 3), widen: int = 1, ratio
     """
     net = Resnet("bottleneck", blocks, widen)
     half = 32 * widen
-    net.conv1 = nn.Sequential(
+    stem = nn.Sequential(
         nn.Conv2d(3, half, 3, 2, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
         nn.Conv2d(half, half, 3, 1, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
         nn.Conv2d(half, 2 * half, 3, 1, 1, bias=False),
     )  # fmt: skip
+    net.add_module("conv1", stem)
     for part in list(net.modules()):
         if isinstance(part, Bottleneck):
             width, step = part.conv2.out_channels, part.conv2.stride[0]
@@ -181,8 +182,8 @@ def selective_resnet(blocks: Sequence[int] = (3, 4, 6, 3), widen: int = 1, ratio
             part.add_module("conv2", kernel)  # what it gives is rectified already
             part.add_module("bn2", nn.Identity())
             if isinstance(part.downsample, nn.Sequential):
-                conv, norm = part.downsample
-                conv.stride = (1, 1)
+                old, norm = part.downsample
+                conv = conv1x1(old.in_channels, old.out_channels)
                 # One row and column of zeros behind: the mean counts them.
                 pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, step))
                 part.add_module("downsample", nn.Sequential(pool, conv, norm))
