@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -34,13 +35,13 @@ This page is made by `make docs` from the layouts (`benchmark/checkpoints/famili
 
 def page() -> str:
     """The text of the page."""
-    parts = [_HEAD, "## Families\n", _families(), "## Compared with official code\n", _proofs(), "## Not loaded\n", _missing()]
-    return "\n".join(parts)
+    proved = ["## Compared with official code\n", _proofs()]
+    return "\n".join([_HEAD, "## Families\n", _families(), *proved, "## Not loaded\n", _missing()])
 
 
 def _families() -> str:
     lines = [
-        "`--layout` is needed only where `recognised` says so. Statistics are ImageNet's where nothing else is stated.\n",
+        "`--layout` is needed only where `recognised` says so. Statistics are ImageNet's where none are stated.\n",
         "| layout | methods | takes | recognised | preprocessing | beware |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -53,7 +54,11 @@ def _row(layout: Layout) -> str:
     how = "by itself" if found and not layout.recognise.certain else "by itself, if complete" if found else "`--layout`"
     settings = ", ".join(f"{name} {_value(value)}" for name, value in layout.preprocessing.items())
     cells = (f"`{layout.name}`", ", ".join(layout.methods), layout.summary, how, settings, "; ".join(layout.quirks))
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return _line(cells)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
 def _value(value: object) -> str:
@@ -63,15 +68,15 @@ def _value(value: object) -> str:
 
 
 def _proofs() -> str:
-    """Official encoder, random weights, saved as its training script saves them, loaded here: the largest difference."""
+    """The largest difference to the official encoder, by family and commit."""
     groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
     with (HERE / "proofs.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             groups[row["family"], row["repo"], row["commit"]].append(row)
     lines = [
         "Each authors' encoder was built from their code with random weights, saved as their training script saves it",
-        "(optimiser, heads, queues and all), and loaded here; both then encoded the same images in float32. The figure is",
-        "the largest difference over the largest value, over all that was compared.\n",
+        "(optimiser, heads, queues and all), and loaded here; both then encoded the same images in float32. The",
+        "figure is the largest difference over the largest value, over all that was compared.\n",
         "| family | repository | commit | networks | compared | largest relative difference |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -80,7 +85,7 @@ def _proofs() -> str:
         compared = "; ".join(dict.fromkeys(row["compared"] for row in rows))
         worst = max(float(row["max_difference"]) for row in rows)
         cells = (family, repo, f"`{commit[:10]}`", nets, compared, f"{worst:.1e}")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +94,7 @@ def _missing() -> str:
     lines = ["| method | why | source |", "| --- | --- | --- |"]
     for entry in sorted(listed, key=lambda entry: entry["method"].lower()):
         cells = (entry["method"], entry["why"], str(entry["source"]))
-        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+        lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 
 

@@ -25,6 +25,7 @@ def files(tmp_path: Path) -> Path:
     broken = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     next(iter(broken.values()))[0, 0, 0, 0] = float("nan")
     torch.save(broken, tmp_path / "nan.pth")
+    torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "padded.pth")
     for name, classes in {
         "nothing": {"train": [], "test": []},
         "one": {"train": ["a"], "test": ["a"]},
@@ -59,7 +60,9 @@ DATA = ["--data", SCENES]
         (["--checkpoint", "{f}", "--arch", "test_resnet", *DATA], ["folder", "directory"]),
         (["--checkpoint", "{f}/good.pth", "--arch", "test_vit", *DATA], ["test_resnet"]),
         (["--checkpoint", "{f}/good.pth", "--arch", "tset_resnet", *DATA], ["test_resnet"]),
-        (["--checkpoint", "{f}/good.pth", *DATA], ["--arch"]),
+        (["--checkpoint", "{f}/padded.pth", *DATA], ["pad_type=same"]),
+        (["--checkpoint", "{f}/good.pth", "--layout", "mocco", *DATA], ["moco"]),
+        (["--checkpoint", "{f}/good.pth", "--layout", "moco", *DATA], ["moco"]),
         ([*GOOD, "--data", "d=folder:{f}/nothing"], ["nothing"]),
         ([*GOOD, "--data", "d=folder:{f}/nowhere"], ["nowhere"]),
         ([*GOOD, "--data", "d=folder:{f}/one"], ["class"]),
@@ -93,7 +96,18 @@ def test_it_is_refused_in_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["table"], ["table", "nowhere"], ["verify", "nowhere"], ["rn"], ["list", "taks"]]
+    "arguments",
+    [
+        ["table"],
+        ["table", "nowhere"],
+        ["verify", "nowhere"],
+        ["rn"],
+        ["list", "taks"],
+        ["check", "--baseline", "nowhere", "--candidate", "nowhere"],
+        ["check", "--baseline", "nowhere"],
+        ["inspect", "nowhere.pth"],
+        ["inspect", "random:test_vit", "--audit"],
+    ],
 )
 def test_other_commands_refuse_in_one_line_too(cli: CommandLine, arguments: list[str]) -> None:
     outcome = cli(*arguments)
