@@ -98,7 +98,7 @@ class Architecture:
         """The same architecture for images (h, w), where it takes an `img_size` and none was asked for."""
         if self.family != "timm" or "img_size" in self.options:
             return self
-        module = self.build()
+        module = self.build(blank=True)
         if not hasattr(getattr(module, "patch_embed", None), "img_size") or self.size_of(module) == size:
             return self
         value: Value = size[0] if size[0] == size[1] else size

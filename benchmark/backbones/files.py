@@ -76,7 +76,7 @@ def match_file(
     if what is None:
         inferred = infer(archive, encoder, size)
         what, native, notes = Architecture.parse(inferred.arch), inferred.size, inferred.notes
-    elif size is not None:
+    if size is not None:
         what = what.for_size(size)
     module = what.build(blank=True)
     size = size or what.size_of(module)

@@ -135,6 +135,12 @@ def test_a_missing_block_stops(lost: str, message: str, saved: Saved) -> None:
         inferred(saved(state))
 
 
+def test_a_dinov3_without_its_last_block_stops(saved: Saved) -> None:
+    state = {name: tensor for name, tensor in state_of("vit_small_patch16_dinov3").items() if ".11." not in name}
+    with pytest.raises(CheckpointError, match="12 blocks, as DINOv3's"):
+        inferred(saved({**state, "rope.periods": torch.ones(16)}))
+
+
 def test_a_residual_network_without_its_last_block_stops(saved: Saved) -> None:
     state = {name: tensor for name, tensor in state_of("resnet50").items() if not name.startswith("layer4.2.")}
     with pytest.raises(CheckpointError, match=r"3-4-6-2 bottleneck blocks.*blocks=\(3,4,6,2\)"):
