@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor
+from torchvision.models import get_model
 
 from benchmark.backbones.architecture import Architecture
 from benchmark.checkpoints.archive import open_archive
@@ -111,6 +112,12 @@ def test_what_the_file_names_decides_between_equals_and_nothing_else(saved: Save
     assert inferred(saved({"state_dict": small, "arch": "vit_small_patch16_224"})).arch == "vit_small_patch16_224"
     with pytest.raises(CheckpointError, match="efficientnet_b0"):
         inferred(saved({"state_dict": state, "arch": "resnet50"}))
+
+
+def test_torchvisions_own_names_are_known(saved: Saved) -> None:
+    for name in ("regnet_y_400mf", "regnet_x_400mf"):
+        state = {k: torch.zeros(()).expand(t.shape) for k, t in get_model(name, weights=None).state_dict().items()}
+        assert inferred(saved(state)).arch == f"torchvision:{name}"
 
 
 def test_padding_is_not_guessed(saved: Saved) -> None:
