@@ -36,6 +36,7 @@ from benchmark.task import Inputs, SplitFeatures
 
 ALPHA = 0.01  # chance of a warning over all settings where none is better
 NEIGHBOURS = 10
+_WORTH = 2.0  # points from which on a lead that may be luck is worth more images
 PER_CLASS = 20  # images of a class in the sample, so that neighbours can be of the same class
 DECLARED = "declared"
 # github.com/openai/CLIP, clip/clip.py; Caffe's and MSRA's means as in detectron2/config/defaults.py.
@@ -217,4 +218,11 @@ def render_audit(found: Audit) -> RenderableType:
         )
     if found.warning:
         return Group(table, Text(f"warning: {found.warning}", style="bold red"))
-    return Group(table, Text("No other setting is clearly better than the declared one."))
+    verdict = "No other setting is clearly better than the declared one."
+    best = max(found.rows[1:], key=lambda row: row.delta)
+    if best.delta >= _WORTH:
+        verdict += (
+            f" {best.setting} is {best.delta:.1f} points ahead, which {found.images} images cannot tell from luck: "
+            f"--images {4 * found.images} could."
+        )
+    return Group(table, Text(verdict))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.sources import open_backbone
@@ -17,7 +19,7 @@ from benchmark.data.source import open_source
 from benchmark.demo import CARDS
 from benchmark.errors import BackboneError, DataError
 from benchmark.features.store import FeatureStore
-from benchmark.runner.audit import DECLARED, Audit, audit, audit_checkpoint, plausible
+from benchmark.runner.audit import DECLARED, Audit, Row, audit, audit_checkpoint, plausible, render_audit
 from benchmark.suites.cards import load_cards
 
 SCENES = "scenes:?size=64&classes=5&train=350&test=10"
@@ -54,6 +56,13 @@ def test_wrong_statistics_are_warned_of_and_right_ones_are_not(tmp_path: Path) -
     ours = {row.setting: row.top1 for row in wrong.rows}
     assert ours["mean 0.5, std 0.5"] == right.rows[0].top1 and theirs["BGR, 0..255 (Caffe)"] == wrong.rows[0].top1
     assert wrong.rows[0].top1 < ours["mean 0.5, std 0.5"] - 10
+
+
+def test_a_lead_that_may_be_luck_asks_for_more_images() -> None:
+    console = Console(file=io.StringIO(), width=120, record=True)
+    rows = (Row(DECLARED, 60.0, 0.0, 1.0), Row("bilinear", 64.0, 4.0, 0.2))
+    console.print(render_audit(Audit(rows, 200, 10, "")))
+    assert "--images 800 could" in " ".join(console.export_text().split())
 
 
 def test_a_sample_is_balanced_and_the_same_each_time() -> None:
