@@ -20,11 +20,8 @@ def _names(classes: Sequence[str], indices: NDArray[np.intp], limit: int = 5) ->
 
 def _counts(targets: NDArray[np.generic], classes: int) -> NDArray[np.int64]:
     """(C,) number of images of each class."""
-    counted = (
-        targets.sum(0, dtype=np.int64)
-        if targets.ndim == 2
-        else np.bincount(targets.astype(np.int64), minlength=classes)
-    )
+    whole = targets.astype(np.int64)
+    counted = whole.sum(0) if whole.ndim == 2 else np.bincount(whole, minlength=classes)
     return np.asarray(counted, np.int64)
 
 

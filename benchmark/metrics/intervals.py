@@ -44,8 +44,8 @@ def effective_size(share: np.ndarray, variance: np.ndarray, n: np.ndarray, draws
 
 def of_proportion(per_unit: np.ndarray, draws: int = 1) -> tuple[float, float]:
     """Interval of a mean over units that are 0/1, or means of 0/1 over draws, (N,): Wilson with the effective size."""
-    share = per_unit.mean()
-    low, high = wilson(share, effective_size(share, per_unit.var(), np.float64(len(per_unit)), draws))
+    share, variance, n = (np.asarray(part) for part in (per_unit.mean(), per_unit.var(), float(len(per_unit))))
+    low, high = wilson(share, effective_size(share, variance, n, draws))
     return float(low), float(high)
 
 
