@@ -31,29 +31,31 @@ def render(entries: Sequence[Entry]) -> RenderableType:
 
 def _aggregates(scores: Scores, params: dict[str, int]) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("model", overflow="fold")
-    table.add_column("M params", justify="right")
+    table.add_column("model", overflow="fold", min_width=min(24, 2 + max(len(model) for model in scores.models)))
+    table.add_column("params", justify="right", no_wrap=True)
     found = {name: aggregate(scores, name) for name in AGGREGATES}
     for name, one in found.items():
-        table.add_column(name + ("" if one.higher_is_better else " ↓"), justify="right", no_wrap=True)
+        table.add_column(Text(name + ("" if one.higher_is_better else " ↓")), justify="right")
     sizes = [params[model] for model in scores.models]
     front = pareto(sizes, found["Borda %"].values.tolist())
     for row in np.argsort(found["mean rank"].values, kind="stable"):
         cells = []
         for one in found.values():
-            cell = Text(f"{one.values[row]:.2f}")
+            digits = 1 if one.values.max() > 10 else 2
+            cell = Text(f"{one.values[row]:.{digits}f}", no_wrap=True)
             if not math.isnan(one.low[row]):
-                cell.append(f" [{one.low[row]:.2f}, {one.high[row]:.2f}]", style="dim")
+                half = max(one.high[row] - one.values[row], one.values[row] - one.low[row])
+                cell.append(f" ±{half:.{digits}f}", style="dim")
             cells.append(cell)
         model = Text(scores.models[row])
         model.append(" ◆" if front[row] else "", style="bold")
-        table.add_row(model, f"{sizes[row] / 1e6:.2f}", *cells)
+        table.add_row(model, f"{sizes[row] / 1e6:.1f} M", *cells)
     return table
 
 
 def _notes(scores: Scores) -> list[str]:
     lines = [
-        f"over {len(scores.columns)} columns that all models have, 95% intervals over columns · "
+        f"over {len(scores.columns)} columns that all models have; ± the wider half of the 95% interval over columns · "
         "◆ no smaller model has as high a Borda score"
     ]
     if scores.left_out:

@@ -91,7 +91,7 @@ def test_the_standing_says_who_is_told_apart_and_what_was_left_out(tmp_path: Pat
     text = console.export_text()
     assert text.index("good") < text.index("fair") < text.index("poor")
     assert "over 8 columns" in text and "lacks them: cars/nmc/top1" in text
-    assert "1.00 [1.00, 1.00]" in text and "+1.00" in text
+    assert "1.00 ±0.00" in text and "+1.00" in text
     assert "not told apart: good = fair; fair = poor" in text  # 8 columns: the difference has to exceed 1.17
 
 
