@@ -99,7 +99,12 @@ class Architecture:
         if self.family != "timm" or "img_size" in self.options:
             return self
         module = self.build(blank=True)
-        if not hasattr(getattr(module, "patch_embed", None), "img_size") or self.size_of(module) == size:
+        patches = getattr(module, "patch_embed", None)
+        # Others (XCiT) compute what depends on the size as they go.
+        bound = getattr(patches, "strict_img_size", False) or isinstance(
+            getattr(module, "pos_embed", None), nn.Parameter
+        )
+        if not hasattr(patches, "img_size") or not bound or self.size_of(module) == size:
             return self
         value: Value = size[0] if size[0] == size[1] else size
         return Architecture(self.family, self.name, {**self.options, "img_size": value})
