@@ -229,6 +229,17 @@ class Total(_Change):
         return changed
 
 
+class Scale(_Change):
+    """Multiplies by a number: where an encoder adds a tensor twice that the architecture adds once."""
+
+    op: Literal["scale"]
+    factor: float
+
+    def _apply(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = dict(self._found(state))
+        return {name: tensor * self.factor if name in found else tensor for name, tensor in state.items()}
+
+
 class Spread(_Change):
     """Copies a tensor that blocks share to every block: BEiT's table of relative positions.
 
@@ -306,7 +317,7 @@ class Peel(_Change):
 
 
 Change = Annotated[
-    Permute | Reshape | Unsqueeze | Fuse | Split | Unstack | Slice | Total | Spread | Add | Peel,
+    Permute | Reshape | Unsqueeze | Fuse | Split | Unstack | Slice | Total | Scale | Spread | Add | Peel,
     Field(discriminator="op"),
 ]
 

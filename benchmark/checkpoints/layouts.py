@@ -113,7 +113,8 @@ class Recognise(_Entry):
         certain: names of entries or tensors, all of which must occur for the layout to be taken without being asked
             for; a file without them may be of several families.
         shapes: tensors by name and the shape that one of them has, where names alone do not tell (3 x 3 stems of
-            networks for small images); -1 stands for any size.
+            networks for small images); -1 stands for any size, and other negative numbers for one size each: (-2, -2)
+            is square.
     """
 
     entries: tuple[Pattern, ...] = ()
@@ -138,7 +139,11 @@ class Recognise(_Entry):
 
     def _shaped(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         def fits(wanted: Sequence[int], found: Sequence[int]) -> bool:
-            return len(wanted) == len(found) and all(w in (-1, n) for w, n in zip(wanted, found, strict=True))
+            if len(wanted) != len(found):
+                return False
+            pairs = list(zip(wanted, found, strict=True))
+            sizes = {w: {n for other, n in pairs if other == w} for w in wanted if w < -1}
+            return all(w < 0 or w == n for w, n in pairs) and all(len(each) == 1 for each in sizes.values())
 
         return all(
             any(re.search(pattern, name) and fits(wanted, shape) for name, shape in shapes.items())

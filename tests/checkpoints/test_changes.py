@@ -79,6 +79,11 @@ def test_sum_adds_frames() -> None:
     assert torch.equal(after["w"], torch.full((2, 3, 5, 5), 4.0))
 
 
+def test_scale_multiplies() -> None:
+    after = changed({"w": torch.ones(2), "v": torch.ones(2)}, op="scale", pattern="w", factor=2.0)
+    assert after["w"].tolist() == [2, 2] and after["v"].tolist() == [1, 1]
+
+
 def test_spread_copies_to_every_block() -> None:
     state = {"shared": torch.arange(3.0), "blocks.0.norm": torch.ones(1), "blocks.1.norm": torch.ones(1)}
     after = changed(state, op="spread", pattern="^shared$", over=r"^blocks\.(\d+)\.norm$", into=r"blocks.\1.table")

@@ -434,3 +434,23 @@ def test_files_of_torchvision_are_known_by_their_tensors(name: str) -> None:
     blank = {key: LazyTensor(tuple(v.shape), torch.float32, _zeros(tuple(v.shape))) for key, v in state.items()}
     archive = Archive(Path(f"{name}.pth"), "torch-zip", "", 0, blank)
     assert infer(archive, find_encoder(archive)).arch == f"torchvision:{name}"
+
+
+def test_the_backbone_of_stable_pretraining_is_taken_without_loss_and_probes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=0).eval()
+    state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
+    state |= {
+        "projector.0.weight": torch.ones(4, 4),
+        "sigreg.ep.t": torch.ones(3),
+        "sigreg.global_step": torch.ones(()),
+    }
+    state |= {"callbacks_modules.probe.weight": torch.ones(10, 512)}
+    torch.save({"pytorch-lightning_version": "2.5", "state_dict": state, "epoch": 1}, tmp_path / "last.ckpt")
+    backbone = open_backbone(str(tmp_path / "last.ckpt"), preprocess=["size=64"])
+    assert (backbone.origin.layout, backbone.arch, backbone.head) == ("stable-pretraining", "resnet18", None)
+    assert backbone.preprocessing.source.startswith("assumed")
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted = network(backbone.preprocessing.normalise(images))
+    torch.testing.assert_close(backbone.encode(images).global_("gap"), wanted, rtol=1e-5, atol=1e-5)

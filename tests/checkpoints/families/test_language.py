@@ -229,6 +229,18 @@ def test_an_archive_whose_modules_share_each_other_without_end_is_refused(tmp_pa
         open_archive(_archive(tmp_path / "bomb.pt", program + b"."))
 
 
+def test_denseclip_leaves_pyramid_and_heads_out(quick: nn.Module, tmp_path: Path) -> None:
+    tower = {f"backbone.{name}": value for name, value in native(quick.state_dict()).items()}
+    more = {"backbone.proj": torch.ones(4, 4), "backbone.fpn1.0.weight": torch.ones(4), "gamma": torch.ones(4)}
+    more |= {f"{name}.0.weight": torch.ones(2, 2) for name in ("context_decoder", "text_encoder", "decode_head")}
+    torch.save({"meta": {"epoch": 1}, "state_dict": {**tower, **more}, "optimizer": {}}, tmp_path / "d.pth")
+    backbone = open_backbone(str(tmp_path / "d.pth"))
+    assert (backbone.origin.layout, backbone.origin.key) == ("denseclip", "state_dict.backbone")
+    clip = open_backbone(str(scripted(clip_state(native(quick.state_dict())), tmp_path / "ViT.pt"))).module.state_dict()
+    for name, tensor in backbone.module.state_dict().items():  # its code adds the class embedding twice
+        assert torch.equal(tensor, clip[name] * (2 if name == "cls_token" else 1)), name
+
+
 def test_openclip_asks_for_the_activation_that_no_tensor_says(
     quick: nn.Module, exact: nn.Module, tmp_path: Path
 ) -> None:

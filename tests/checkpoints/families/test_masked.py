@@ -176,6 +176,17 @@ def test_beits_shared_table_reaches_every_block(opened: Opener, key: str) -> Non
     assert_features(backbone, network)
 
 
+def test_data2vecs_files_are_told_from_beits_by_what_they_predict(opened: Opener) -> None:
+    network = shared_beit()
+    state = {name: value for name, value in pretrained_beit(network).items() if not name.startswith("lm_head.")}
+    width = state["cls_token"].shape[-1]
+    state |= {"lm_head.weight": torch.ones(width, width), "lm_head.bias": torch.ones(width)}
+    backbone = opened({"model": state, "model_ema": {k: v + 1 for k, v in state.items()}, **TRAINING})
+    assert backbone.origin.layout == "data2vec-vision" and backbone.origin.key == "model"
+    assert backbone.preprocessing.mean[0] == 0.485 and backbone.head is None
+    assert_features(backbone, network)
+
+
 def test_beit_v2_leaves_the_layers_out_that_train_its_class_token(opened: Opener) -> None:
     network = shared_beit()
     extra = {f"cls_pt_layers.0.{name}": value for name, value in beit(4).blocks[0].state_dict().items()}
