@@ -40,7 +40,8 @@ def render(found: Check) -> RenderableType:
     """The findings for a terminal."""
     table = Table(title=f"{found.candidate} against {found.baseline}", title_justify="left", box=SIMPLE_HEAD)
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("cell", "metric", "verdict") else "right", overflow="fold")
+        words = name in ("cell", "metric", "verdict")
+        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for cell in found.cells:
         verdict = Text(f"{_MARKS[cell.outcome]} {_words(cell)}", style=_STYLES[cell.outcome])
         table.add_row(*(Text(part) for part in _row(cell)), verdict)
