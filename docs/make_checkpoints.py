@@ -76,7 +76,8 @@ def _proofs() -> str:
     lines = [
         "Each authors' encoder was built from their code with random weights, saved as their training script saves it",
         "(optimiser, heads, queues and all), and loaded here; both then encoded the same images in float32. The",
-        "figure is the largest difference over the largest value, over all that was compared.\n",
+        "figure is the largest difference over the largest value, over all that was compared. Where only the encoder",
+        "could be run, the file around it (heads, wrapper, BYOL's pickle) was rebuilt from the training script.\n",
         "| family | repository | commit | networks | compared | largest relative difference |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
