@@ -26,6 +26,7 @@ from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.backbones.backoff import Backoff
 from benchmark.backbones.execution import Execution
@@ -190,6 +191,16 @@ class Backbone(ABC):
             names: representations with one vector per image, all of them offered.
             layers: indices from 0, all of them offered.
         """
+
+    def macs(self) -> int:
+        """Multiply-adds of one image at the input size (what papers quote as FLOPs), counted in one forward pass.
+
+        Convolutions, matrix products and attention; normalisation and activations are not counted, as usual.
+        """
+        image = torch.zeros(1, 3, *self.preprocessing.size, device=self.execution.torch_device)
+        with self.execution.arithmetic(), FlopCounterMode(display=False) as counter:
+            self._features(self._to_input(image), frozenset({self.default_representation}), ())
+        return int(counter.get_total_flops()) // 2
 
     @property
     def batch_limit(self) -> int | None:

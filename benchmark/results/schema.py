@@ -43,6 +43,7 @@ class ModelRecord(_Record):
     layout: str | None = None
     key: str | None = None
     params: int
+    macs: int | None = Field(default=None, description="multiply-adds of one image")
     has_head: bool = False
     representations: tuple[str, ...]
     default_representation: str

@@ -68,6 +68,7 @@ def model_record(card: ModelCard, backbone: Backbone) -> ModelRecord:
         layout=origin.layout,
         key=origin.key,
         params=backbone.params,
+        macs=backbone.macs(),
         has_head=backbone.head is not None,
         representations=backbone.representations,
         default_representation=backbone.default_representation,

@@ -237,3 +237,11 @@ def test_features_of_parts_are_the_features_of_the_whole() -> None:
     parts = Features.cat([backbone.encode(images[:1]), backbone.encode(images[1:])])
     same(parts.global_("gap"), backbone.encode(images).global_("gap"))
     assert len(parts) == 2
+
+
+@pytest.mark.parametrize(
+    ("arch", "published"), [("resnet50", 4.09), ("vit_small_patch16_224", 4.61), ("mobilenetv2_100", 0.30)]
+)
+def test_multiply_adds_are_those_that_papers_quote(arch: str, published: float) -> None:
+    """He et al. 2016 and torchvision's table; Touvron et al. 2021, table 5; Sandler et al. 2018, table 4."""
+    assert open_backbone(f"random:{arch}").macs() / 1e9 == pytest.approx(published, rel=0.02)
