@@ -14,7 +14,7 @@ from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store
 from leaderboard.comparability import comparable, conflicts
 
-CARD_COLUMNS = ("method", "pretraining_data", "epochs", "licence", "link")
+CARD_COLUMNS = ("method", "pretraining_data", "epochs", "licence", "link", "weights")
 """What a model card says of a checkpoint."""
 
 LONG_COLUMNS = (
@@ -42,6 +42,7 @@ LONG_COLUMNS = (
     "error",
     "layout",
     *CARD_COLUMNS,
+    "origin",
 )
 """The first fifteen are a contract; what follows may grow."""
 
@@ -117,7 +118,12 @@ def _renamed(entry: Entry) -> Entry:
 
 def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
     """One row per metric; a failed cell has one row, its headline without a value."""
-    rows = []
+    return pd.DataFrame(long_rows(entries), columns=list(LONG_COLUMNS))
+
+
+def long_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
+    """The rows of the long form, by column; what a row lacks is left out of it."""
+    rows: list[dict[str, object]] = []
     for entry in entries:
         result = entry.result
         shared = {
@@ -137,13 +143,14 @@ def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
             "error": result.error.message if result.error else None,
             "layout": result.model.layout,
             **{name: getattr(result.model, name) for name in CARD_COLUMNS},
+            "origin": "measured",
         }
         if result.status == "failed":
             rows.append({**shared, "metric": result.headline, "headline": True})
         for metric in result.metrics:
             figures = metric.model_dump(exclude={"name"})
             rows.append({**shared, **figures, "metric": metric.name, "headline": metric.name == result.headline})
-    return pd.DataFrame(rows, columns=list(LONG_COLUMNS))
+    return rows
 
 
 def wide_columns(entries: Sequence[Entry]) -> list[Column]:

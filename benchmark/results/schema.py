@@ -54,6 +54,7 @@ class ModelRecord(_Record):
     epochs: int | None = None
     licence: str | None = None
     link: str | None = None
+    weights: str | None = None
     groups: dict[str, str] = Field(default_factory=dict)
 
 

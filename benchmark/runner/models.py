@@ -79,5 +79,6 @@ def model_record(card: ModelCard, backbone: Backbone) -> ModelRecord:
         epochs=card.epochs,
         licence=card.licence,
         link=card.link,
+        weights=card.weights,
         groups=card.groups,
     )

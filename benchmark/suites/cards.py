@@ -21,6 +21,8 @@ class ModelCard(BaseModel):
         preprocess: as `--preprocess`, one `k=v` each.
         method, pretraining_data, epochs, licence, link: what the checkpoint is and where it came from; carried into
             every result and table, and what apples-to-apples reading goes by.
+        weights: released weights that the file is, as published figures name them; `table --published` puts those
+            figures beside the measured ones, and names the nearest known name of an unknown one.
         groups: further free facts to group models by.
     """
 
@@ -37,6 +39,7 @@ class ModelCard(BaseModel):
     epochs: int | None = Field(default=None, ge=0)
     licence: str | None = None
     link: str | None = None
+    weights: str | None = None
     groups: dict[str, str] = Field(default_factory=dict)
 
 
