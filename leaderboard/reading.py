@@ -7,7 +7,7 @@ from statistics import fmean
 
 from rich.text import Text
 
-from leaderboard.best import clear_winner
+from leaderboard.pairwise import clear_winner
 from leaderboard.tables import Column, Entry, mean_over_seeds, wide_columns
 
 

@@ -72,7 +72,7 @@ def pooled_difference(
     Raises:
         ResultError: the tables are malformed, hold different samples or targets, or lack the metric.
     """
-    first, second = (_mean([_estimate(pair[side], metric, version) for pair in pairs]) for side in (0, 1))
+    first, second = (pooled_estimate([estimate_of(pair[side], metric, version) for pair in pairs]) for side in (0, 1))
     if not np.array_equal(first.units, second.units) or not np.array_equal(first.strata, second.strata):
         raise ResultError(
             "the same samples with the same targets on both sides",
@@ -88,19 +88,32 @@ def pooled_difference(
     return Difference(metric, delta, low, high, p_value, len(first.units), "mcnemar" if exact else "bootstrap")
 
 
-def _mean(seeds: Sequence[Estimate]) -> Estimate:
-    """The mean over seeds of what each sample contributes."""
+def pooled_estimate(seeds: Sequence[Estimate]) -> Estimate:
+    """The mean over seeds of what each sample contributes.
+
+    Raises:
+        ResultError: the seeds judge different samples.
+    """
     first = seeds[0]
     if len(seeds) == 1:
         return first
-    if any(not np.array_equal(one.units, first.units) or one.folds is not None for one in seeds):
+    if any(not np.array_equal(one.units, first.units) for one in seeds):
         raise ResultError("seeds that judge the same samples", f"{first.name} of others", "compare results of one seed")
+    if first.folds is not None:  # no mean over samples: seeds lie side by side, as draws do
+        both = np.concatenate([one.contributions for one in seeds], axis=1)
+        value = float(np.mean([one.value for one in seeds]))
+        return replace(first, value=value, contributions=both, folds=first.folds * len(seeds), per_draw=())
     mean = np.mean([one.contributions for one in seeds], axis=0)
     value = float(np.mean([one.value for one in seeds]))
     return replace(first, value=value, contributions=mean, binary=False, per_draw=())
 
 
-def _estimate(table: pa.Table, metric: str, version: int | None) -> Estimate:
+def estimate_of(table: pa.Table, metric: str, version: int | None) -> Estimate:
+    """One metric of a table of predictions, with what each unit contributes.
+
+    Raises:
+        ResultError: the table is malformed or lacks the metric.
+    """
     found = {one.name: one for one in get_scorer(facts_of(table)["scorer"], version).check(table)}
     if metric not in found:
         raise ResultError("a metric of these predictions", f"{metric!r}", nearest(metric, found))

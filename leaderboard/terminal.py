@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.results.schema import Result
-from leaderboard.best import clear_winner
+from leaderboard.pairwise import clear_winner
 from leaderboard.tables import Column, Entry, mean_over_seeds, spread_over_seeds, wide_columns
 
 

@@ -17,9 +17,13 @@ def mcnemar(lost: int, gained: int) -> float:
         lost: samples that only the first of two methods gets right.
         gained: samples that only the second gets right.
     """
-    if lost + gained == 0:
-        return 1.0
-    return float(stats.binomtest(lost, lost + gained, 0.5).pvalue)
+    return float(mcnemar_of_many(np.array(lost), np.array(gained)))
+
+
+def mcnemar_of_many(lost: np.ndarray, gained: np.ndarray) -> np.ndarray:
+    """`mcnemar` for arrays of counts of any one shape."""
+    # With equal chances the binomial is symmetric: both tails are the smaller one twice.
+    return np.minimum(1.0, 2.0 * stats.binom.cdf(np.minimum(lost, gained), lost + gained, 0.5))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

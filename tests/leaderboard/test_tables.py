@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import RequestError
-from leaderboard.best import clear_winner
 from leaderboard.formats import check_format, encode
+from leaderboard.pairwise import clear_winner
 from leaderboard.reading import reading
 from leaderboard.tables import LONG_COLUMNS, Entry, long_table, read_entries, wide_columns, wide_table
 from leaderboard.terminal import render
