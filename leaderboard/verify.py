@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
@@ -14,7 +15,7 @@ from rich.text import Text
 from benchmark.errors import ResultError
 from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import MetricValue, Result
-from benchmark.results.store import ResultStore, open_store, read_predictions, read_result, sha256
+from benchmark.results.store import ResultStore, open_store, read_predictions, read_result
 
 _TOLERANCE = 1e-9
 """Relative: scorers are deterministic, so only the last digits of a sum may differ between machines."""
@@ -49,20 +50,19 @@ def _verdict(store: ResultStore, path: Path) -> Verdict:
     if result.status == "failed":
         return Verdict(path, result, 0, ())
     try:
-        problems = _problems(store.root, result)
+        problems = problems_of(result, read_predictions(store.root, result))
     except ResultError as error:
         problems = [str(error)]
     return Verdict(path, result, len(result.metrics), tuple(problems))
 
 
-def _problems(root: Path, result: Result) -> list[str]:
+def problems_of(result: Result, table: pa.Table) -> list[str]:
+    """What differs between a result's figures and those that its scorer gives for its predictions; empty if nothing.
+
+    Raises:
+        ResultError: an unknown scorer, or predictions that it cannot read.
+    """
     problems = []
-    table = read_predictions(root, result)
-    digest = sha256(root / str(result.predictions))
-    if digest != result.predictions_sha256:
-        problems.append(
-            f"the predictions were changed: SHA-256 {digest[:12]}, stored {str(result.predictions_sha256)[:12]}"
-        )
     scorer = get_scorer(result.scorer.name, result.scorer.version)
     again = {metric.name: MetricValue(**asdict(metric)) for metric in scorer(table)}
     stored = {metric.name: metric for metric in result.metrics}

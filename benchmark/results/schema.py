@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from benchmark.results.migrations import SCHEMA_VERSION
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,7 +126,7 @@ class ErrorRecord(_Record):
 class Result(_Record):
     """A finished cell (done or failed)."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SCHEMA_VERSION
     status: Literal["done", "failed"]
     model: ModelRecord
     task: str

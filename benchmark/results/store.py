@@ -5,7 +5,8 @@
     DIR/runs/<run id>.jsonl
 
 A file exists whole or not at all: it is written under a temporary name in the same folder, fsynced and renamed.
-Predictions go first, so a result never names predictions that are not there.
+Predictions go first, so a result never names predictions that are not there. Those of a cell that is made again stand
+beside the old ones (`...~<digits>.parquet`) until the result names them: a kill in between leaves the old cell whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from benchmark.errors import ResultError
 from benchmark.files import write_atomically, write_bytes
+from benchmark.results.migrations import migrated
 from benchmark.results.schema import Result
 
 _SAFE = re.compile(r"[^A-Za-z0-9._+=,@-]")
@@ -93,16 +97,25 @@ class ResultStore:
         return read_result(path) if path.exists() else None
 
     def write_predictions(self, key: CellKey, table: pa.Table) -> tuple[str, str]:
-        """Stores the predictions; returns their path relative to the folder and their SHA-256."""
+        """Stores the predictions; returns their path relative to the folder and their SHA-256.
+
+        Predictions that are there already, which a stored result may name, stay until `write`.
+        """
         path = self.predictions_path(key)
+        if path.exists():
+            path = path.with_name(f"{path.stem}~{secrets.token_hex(4)}.parquet")
         write_atomically(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
         return path.relative_to(self.root).as_posix(), sha256(path)
 
     def write(self, key: CellKey, result: Result) -> Path:
-        """Stores the result; the cell is finished the moment this returns."""
+        """Stores the result; the cell is finished the moment this returns. Predictions that it replaced go."""
         path = self.result_path(key)
         text = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
         write_bytes(path, (text + "\n").encode())
+        predictions = self.predictions_path(key)
+        for older in (predictions, *predictions.parent.glob(f"{predictions.stem}~*.parquet")):
+            if older.relative_to(self.root).as_posix() != result.predictions:
+                older.unlink(missing_ok=True)
         return path
 
     @contextlib.contextmanager
@@ -144,13 +157,15 @@ def read_result(path: Path) -> Result:
     """A result from its file.
 
     Raises:
-        ResultError: not JSON, or not a result of a schema this version reads.
+        ResultError: not JSON, or not a result of a schema that this version reads.
     """
     todo = "delete the file to have the cell made again, or use the version that wrote it"
     try:
-        return Result.model_validate_json(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ResultError("a result in UTF-8 JSON", f"{path}: {error}", todo) from error
+        document = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise ResultError("a result in UTF-8 JSON without NaN", f"{path}: {error}", todo) from error
+    try:
+        return Result.model_validate(migrated(document, str(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
@@ -171,19 +186,22 @@ def open_store(root: Path) -> ResultStore:
 
 
 def read_predictions(root: Path, result: Result) -> pa.Table:
-    """The predictions of a done result.
+    """The predictions of a done result, the very ones that were stored.
 
     Raises:
-        ResultError: missing or unreadable.
+        ResultError: missing, unreadable, or changed since they were stored.
     """
     if result.predictions is None:
         raise ResultError("predictions", f"none stored for {result.task} on {result.data.name}", "run the cell again")
     path = (root / result.predictions).resolve()
     if not path.is_relative_to(root.resolve()):
         raise ResultError("predictions inside the output folder", str(result.predictions), "do not trust this result")
+    todo = "run the cell again with --overwrite always"
     try:
+        digest = sha256(path)
+        if digest != result.predictions_sha256:
+            found = f"{path}: the predictions were changed: SHA-256 {digest[:12]}"
+            raise ResultError(f"predictions of SHA-256 {str(result.predictions_sha256)[:12]}", found, todo)
         return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ResultError(
-            "readable predictions", f"{path}: {error}", "run the cell again with --overwrite always"
-        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise ResultError("readable predictions", f"{path}: {error}", todo) from error

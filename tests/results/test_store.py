@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -123,3 +124,36 @@ def test_a_cell_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) ->
     process.join()
     with ResultStore(tmp_path).claim(KEY) as mine:
         assert mine
+
+
+def test_predictions_that_changed_since_they_were_stored_are_not_read(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    path, digest = store.write_predictions(KEY, pa.table({"a": [1, 2]}))
+    pq.write_table(pa.table({"a": [1, 3]}), tmp_path / path)
+    with pytest.raises(ResultError, match="the predictions were changed"):
+        read_predictions(tmp_path, example_result(predictions=path, predictions_sha256=digest))
+
+
+def test_a_kill_between_new_predictions_and_their_result_leaves_the_old_cell_whole(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    old_path, old_digest = store.write_predictions(KEY, pa.table({"a": [1]}))
+    store.write(KEY, example_result(predictions=old_path, predictions_sha256=old_digest))
+    for content in (2, 3):  # twice killed before the result was written
+        new_path, new_digest = store.write_predictions(KEY, pa.table({"a": [content]}))
+        stored = store.read(KEY)
+        assert stored is not None and read_predictions(tmp_path, stored).to_pydict() == {"a": [1]}
+    store.write(KEY, example_result(predictions=new_path, predictions_sha256=new_digest))
+    stored = store.read(KEY)
+    assert stored is not None and read_predictions(tmp_path, stored).to_pydict() == {"a": [3]}
+    assert [entry.name for entry in tmp_path.glob("predictions/**/*.parquet")] == [Path(new_path).name]
+
+
+def test_cells_whose_names_begin_alike_keep_their_predictions(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    keys = [CellKey("m", "knn", "pets", "knn/dino", seed) for seed in (1, 11)]
+    for key in (*keys, keys[0]):
+        path, digest = store.write_predictions(key, pa.table({"a": [key.seed]}))
+        store.write(key, example_result(predictions=path, predictions_sha256=digest))
+    for key in keys:
+        stored = store.read(key)
+        assert stored is not None and read_predictions(tmp_path, stored).to_pydict() == {"a": [key.seed]}
