@@ -11,6 +11,8 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
 * `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
   Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.
+* `segmentation`: `variant`, `draw`, `sample`, and pixels of each of C classes at the full resolution of the mask:
+  `intersection`, `predicted`, `labelled` (ignored pixels count nowhere). Gives `mIoU`, `mAcc`, `aAcc`.
 
 The rooms: `columns` (build and check tables), `names` (unit and direction of each metric), `intervals`, `estimate`
 (a value beside what each sample contributes to it), one module per scorer, `registry` (`get_scorer`, `score`).

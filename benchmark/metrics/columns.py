@@ -124,6 +124,30 @@ def episodes_table(
     return stamp(pa.table(columns), "episodes", classes)
 
 
+def segmentation_table(
+    ids: pa.Array, intersection: np.ndarray, predicted: np.ndarray, labelled: np.ndarray, variant: str = ""
+) -> pa.Table:
+    """Rows of one variant for the `segmentation` scorer: pixels of each class in each image, all (N, C) integers.
+
+    Args:
+        ids: (N,) Arrow strings.
+        intersection: pixels of the class that are predicted to be of it.
+        predicted: pixels predicted to be of the class; ignored ones never count.
+        labelled: pixels of the class.
+        variant: the setting within the protocol, see the folder's docstring.
+    """
+    n, classes = labelled.shape
+    columns = {
+        **_labels(variant, n),
+        "draw": pa.array(np.zeros(n, dtype=np.int32)),
+        "sample": _strings(ids),
+        "intersection": _lists(intersection.astype(np.int32), classes),
+        "predicted": _lists(predicted.astype(np.int32), classes),
+        "labelled": _lists(labelled.astype(np.int32), classes),
+    }
+    return stamp(pa.table(columns), "segmentation", classes)
+
+
 def join(tables: Sequence[pa.Table]) -> pa.Table:
     """One table from the tables of several variants and draws of one task."""
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -24,8 +24,10 @@ class Estimate:
         contributions: (N, M). With `folds` None, M = 1 and the value is the mean of the column (exactly, or to first
             order where the metric is no mean: then the column holds the value plus the unit's influence on it).
             With `folds` = D, the M columns are D groups (one per draw), and the value is the mean over groups of the
-            sum of the magnitudes of the column means, which is what the calibration error is.
-        folds: see `contributions`.
+            sum of the magnitudes of the column means, which is what the calibration error is; or, with `ratios`, each
+            group holds the numerators of C ratios of sums and then their denominators, and the value is the mean over
+            groups of the mean over ratios whose denominator is not 0, which is what a mean intersection over union is.
+        folds, ratios: see `contributions`.
         binary: whether contributions are 0 or 100 and nothing else: exact tests apply.
         per_draw: the value under each of the protocol's own draws; empty where there are none.
     """
@@ -37,6 +39,7 @@ class Estimate:
     strata: np.ndarray
     contributions: np.ndarray
     folds: int | None = None
+    ratios: bool = False
     binary: bool = False
     per_draw: tuple[float, ...] = ()
 
@@ -44,6 +47,11 @@ class Estimate:
         """Column means of resampled contributions, (R, M), to values of the metric, (R,)."""
         if self.folds is None:
             return means[:, 0]
+        if self.ratios:
+            above, below = np.moveaxis(means.reshape(len(means), self.folds, 2, -1), 2, 0)
+            there = below > 0
+            shares = np.divide(above, below, out=np.zeros_like(above), where=there)
+            return (shares.sum(axis=2) / np.maximum(there.sum(axis=2), 1)).mean(axis=1)
         return np.abs(means).sum(axis=1) / self.folds
 
     def metric(self) -> Metric:

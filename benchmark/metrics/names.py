@@ -29,6 +29,16 @@ DEFINITIONS: dict[str, Definition] = {
         "mean over classes of average precision: area under the interpolated precision-recall curve (as VISSL); "
         "@11pt: VOC 2007's eleven points; @step: without interpolation (as scikit-learn)",
     ),
+    "mIoU": Definition(
+        True,
+        "percent",
+        "mean over classes of intersection over union, pixels of all images together; classes that are neither "
+        "labelled nor predicted anywhere are left out (as mmsegmentation)",
+    ),
+    "mAcc": Definition(
+        True, "percent", "mean over classes of the share of their pixels found; classes without pixels are left out"
+    ),
+    "aAcc": Definition(True, "percent", "share of all labelled pixels that are classified correctly"),
 }
 
 

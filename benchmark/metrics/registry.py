@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
-from benchmark.metrics import classification, columns, episodes, multilabel
+from benchmark.metrics import classification, columns, episodes, multilabel, segmentation
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
 
@@ -48,6 +48,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("classification", classification.VERSION, classification.estimates),
         ("multilabel", multilabel.VERSION, multilabel.estimates),
         ("episodes", episodes.VERSION, episodes.estimates),
+        ("segmentation", segmentation.VERSION, segmentation.estimates),
     )
 }
 

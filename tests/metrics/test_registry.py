@@ -12,7 +12,7 @@ from benchmark.metrics.names import DEFINITIONS, definition_of
 from benchmark.metrics.registry import get_scorer, score
 
 
-@pytest.mark.parametrize("name", ["classification", "multilabel", "episodes"])
+@pytest.mark.parametrize("name", ["classification", "multilabel", "episodes", "segmentation"])
 def test_version_one_of_every_scorer_is_there(name):
     scorer = get_scorer(name, 1)
     assert (scorer.name, scorer.version) == (name, 1) and get_scorer(name) == scorer
