@@ -180,6 +180,7 @@ def table(
     format: Format = "terminal",
     wide: Annotated[bool, Parameter(negative=())] = False,
     ranking: Annotated[bool, Parameter(negative=())] = False,
+    published: Annotated[bool, Parameter(negative=())] = False,
     output: Path | None = None,
 ) -> int:
     """Results as a table: for people in the terminal, or in a format for programs and papers.
@@ -190,11 +191,14 @@ def table(
         wide: a row per model, a column per `dataset/task/metric`.
         ranking: below the table, the models in one order: mean rank and other aggregates, who is told apart, and how
             far the columns agree.
+        published: published figures of the same weights (`weights` of a model card) under the same protocol beside the
+            measured ones, with the difference and whether the two contradict each other.
         output: a file to write instead of the standard output.
     """
     from benchmark.errors import RequestError
     from leaderboard import standing
     from leaderboard.formats import encode
+    from leaderboard.published import frames, terminal
     from leaderboard.tables import long_table, read_entries, wide_table
     from leaderboard.terminal import render
 
@@ -205,10 +209,15 @@ def table(
         _console().print(render(entries))
         if ranking:
             _console().print(standing.render(entries))
+        if published:
+            _console().print(terminal.render(entries))
         return 0
     if ranking:
         raise RequestError("--ranking in the terminal", f"--format {format}", "leave out --format and --output")
-    content = encode(wide_table(entries) if wide else long_table(entries), format)
+    if published:
+        content = frames.encode_published(entries, format, wide)
+    else:
+        content = encode(wide_table(entries) if wide else long_table(entries), format)
     if output is None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()

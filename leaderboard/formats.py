@@ -49,7 +49,7 @@ def _for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     """Two decimals, as the field quotes percents, and blanks where there is nothing."""
 
     def show(value: object) -> str:
-        if value is None or (isinstance(value, float) and pd.isna(value)):
+        if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
             return ""
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
