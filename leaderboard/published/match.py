@@ -158,6 +158,8 @@ def left_out(
             candidates: list[list[str]] = [differences(result, target) for result in cells if _near(result, target)]
             if not candidates:
                 needed = f"not measured: {target.protocol} on {target.dataset}"
+                if target.protocol in mapping.awaited:
+                    needed = f"{target.protocol} is no protocol of ours yet"
                 found.append(LeftOut(model, row, needed, near=False))
             elif all(candidates):
                 found.append(LeftOut(model, row, "; ".join(sorted(candidates, key=len)[0]), near=True))

@@ -112,7 +112,7 @@ def _others(rest: Sequence[LeftOut]) -> list[Text]:
             counts.setdefault(one.model, Counter())[one.reason] += 1
     lines = []
     for model, reasons in counts.items():
-        told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         more = reasons.total()
         lines.append(
             Text(f"{model}: {more} more published {'figure' if more == 1 else 'figures'}: {told}", style="dim")

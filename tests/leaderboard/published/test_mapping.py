@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -202,6 +203,17 @@ def test_a_star_and_a_part_stay_on_their_side_of_the_slash() -> None:
     assert mapping.rule_of("d/k10")[1] == {"k": "10"}
     with pytest.raises(ResultError):
         mapping.rule_of("e/k10")
+
+
+def test_the_page_has_every_protocol_that_is_compared_with_its_tolerance() -> None:
+    """A line per rule in docs/published.md, and no line more."""
+    expected = [
+        f"| {', '.join(f'`{key}`' for key in rule.keys)} | `{rule.protocol}` | "
+        f"{', '.join(f'`{metric}`' for metric in rule.metrics.values())} | {rule.tolerance:g} |"
+        for rule in published_map().compared
+    ]
+    page = (Path(__file__).parents[3] / "docs" / "published.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if re.match(r"\| `[a-z0-9+-]+/", line)] == expected, "\n".join(expected)
 
 
 def test_the_shipped_mapping_gives_every_tolerance_a_reason() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmark.errors import RequestError
 from benchmark.results.schema import ErrorRecord, SelectionRecord
-from leaderboard.published.mapping import DatasetFacts, Target
+from leaderboard.published.mapping import DatasetFacts, Target, published_map
 from leaderboard.published.match import (
     allowance,
     beside,
@@ -166,7 +166,12 @@ def test_a_representation_is_demanded_where_the_figure_is_of_one() -> None:
 
 
 def test_figures_of_other_protocols_say_why_they_are_not_compared() -> None:
-    reasons = {one.row.task: one.reason for one in left_out([entry(weights="dinov2_vits14")])}
+    entries = [entry(weights="dinov2_vits14")]
+    awaiting = published_map().model_copy(update={"awaited": ("linear/dinov2/paper",)})
+    reasons = {one.row.task: one.reason for one in left_out(entries, mapping=awaiting)}
+    assert reasons["imagenet-1k/linear-dinov2"] == "linear/dinov2/paper is no protocol of ours yet"
+    there = published_map().model_copy(update={"awaited": ()})
+    reasons = {one.row.task: one.reason for one in left_out(entries, mapping=there)}
     assert reasons["imagenet-1k/linear-dinov2"] == "not measured: linear/dinov2/paper on imagenet-1k"
     assert reasons["imagenet-v2/linear-dinov2"].startswith("the head is chosen on ImageNet")
     assert "imagenet-1k/knn-dino" not in reasons
