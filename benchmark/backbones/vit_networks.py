@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from timm.layers import LayerNorm, PatchEmbed
 from timm.models.eva import Eva
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -130,3 +130,48 @@ def still_clip(
         hidden: width inside the MLP.
     """
     return StillClip(img_size, patch_size, steps, embed_dim, depth, num_heads, hidden)
+
+
+class PostNormBlock(Block):
+    """timm's block with its norms behind the sums, as in the first transformers: inputs are added before them."""
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        x = self.norm1(x + self.ls1(self.attn(x, attn_mask=attn_mask, is_causal=is_causal)))
+        return self.norm2(x + self.ls2(self.mlp(x)))
+
+
+def post_norm_vit(
+    img_size: int = 224,
+    patch_size: int = 16,
+    embed_dim: int = 768,
+    depth: int = 12,
+    num_heads: int = 12,
+    pooled_norm: bool = False,
+) -> nn.Module:
+    """data2vec 2.0's transformer for images: norms behind the sums, one before the first block, none behind the last.
+
+    Its class token has no position.
+
+    Args:
+        img_size: side of the images.
+        patch_size: as in every vision transformer.
+        embed_dim: likewise.
+        depth: likewise.
+        num_heads: likewise.
+        pooled_norm: the mean of the patches goes through a norm (fine-tuned weights).
+    """
+    net = VisionTransformer(
+        img_size,
+        patch_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        no_embed_class=True,
+        global_pool="avg" if pooled_norm else "token",
+        final_norm=pooled_norm,
+        block_fn=PostNormBlock,
+        norm_layer=LayerNorm,
+    )
+    net.norm_pre = LayerNorm(embed_dim)  # timm's own option also takes the bias of the patches away
+    return net
