@@ -1,8 +1,8 @@
 """Which versions of the schema are read, and how an older result becomes one of today.
 
-A release that changes the schema raises `SCHEMA_VERSION` and adds the step from the version before it to `STEPS`. A step
-is a pure function of the parsed JSON: it may rename, move and derive fields, and never invents a figure. Where a version
-cannot be brought forward without inventing something, it has no step, and its files are refused by name.
+A release that changes the schema raises `SCHEMA_VERSION` and adds the step from the version before it to `STEPS`. A
+step is a pure function of the parsed JSON: it may rename, move and derive fields, and never invents a figure. Where a
+version cannot be brought forward without inventing something, it has no step, and its files are refused by name.
 """
 
 from __future__ import annotations

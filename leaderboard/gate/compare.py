@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from statistics import fmean
 
 from benchmark.errors import RequestError, ResultError, nearest
 from benchmark.metrics.significance import holm
-from benchmark.results.schema import Result
+from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store, read_predictions
 from leaderboard.comparability import conflicts
 from leaderboard.gate.policy import Policy
+from leaderboard.gate.seeds import choose_seeds
 from leaderboard.gate.verdict import CellVerdict, decide
 from leaderboard.statistics import Difference, pooled_difference
+
+_SAME = 1e-6  # of a point: what sums in another order may differ by
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def read_side(where: str) -> Side:
         RequestError: several models and no name, or a name that the folder does not have.
         ResultError: a folder without results, or one name for two weights.
     """
-    path, _, name = where.rpartition(":") if not Path(where).exists() else (where, "", "")
+    path, _, name = where.rpartition(":") if ":" in where and not Path(where).exists() else (where, "", "")
     root = Path(path)
     results = [result for _, result in open_store(root).results()]
     names = sorted({result.model.name for result in results})
@@ -83,7 +88,7 @@ def read_side(where: str) -> Side:
 
 
 def check(baseline: Side, candidate: Side, policy: Policy) -> Check:
-    """Compares every cell of the baseline with the candidate's.
+    """Compares every cell of the baseline with the candidate's; lists what only the candidate has.
 
     Raises:
         RequestError: no cell in common, or a required one that the baseline does not have.
@@ -95,13 +100,14 @@ def check(baseline: Side, candidate: Side, policy: Policy) -> Check:
             f"{len(baseline.cells)} of {baseline.model}, {len(candidate.cells)} of {candidate.model}, none in common",
             "run both with one suite on the same data",
         )
-    known = {f"{dataset}/{task}" for dataset, task, _ in baseline.cells}
+    known = {f"{dataset}/{task}" for dataset, task, _ in baseline.cells}  # what the baseline lacks cannot be required
     for required in policy.required:
         if required not in known:
             raise RequestError("required cells that the baseline has", repr(required), nearest(required, known))
-    several = {key[:2] for key in baseline.cells if sum(other[:2] == key[:2] for other in baseline.cells) > 1}
+    places = Counter(key[:2] for key in baseline.cells.keys() | candidate.cells.keys())
+    several = {place for place, count in places.items() if count > 1}
     rows: list[tuple[CellVerdict, Difference | None]] = []
-    for key in sorted(baseline.cells):
+    for key in sorted(baseline.cells.keys() | candidate.cells.keys()):
         dataset, task, protocol = key
         if policy.of(task).action == "ignore":
             continue
@@ -122,39 +128,74 @@ def _compared(
 ) -> tuple[CellVerdict, Difference | None]:
     """The cell before its verdict, with the difference where there is one."""
     rule = policy.of(key[1])
-    left, right = baseline.cells[key], candidate.cells.get(key, {})
-    headline = next(iter(left.values())).headline
+    left, right = baseline.cells.get(key, {}), candidate.cells.get(key, {})
+    headline = next(iter((left or right).values())).headline
     row = CellVerdict(label, key[1], headline, "missing", rule.action, margin=rule.margin or 0.0)
     if f"{key[0]}/{key[1]}" in policy.required:
         row = _with(row, action="fail")
     if not right:
         return _with(row, note=f"{candidate.model} has no such result"), None
-    seeds = sorted(left.keys() & right.keys())
-    if not seeds:
-        return _with(row, verdict="not comparable", note="no seed in common"), None
-    for seed in seeds:
-        for side, result in ((baseline, left[seed]), (candidate, right[seed])):
-            if result.status == "failed":
-                message = result.error.message if result.error else ""
-                return _with(row, verdict="failed", note=f"{side.model}, seed {seed}: {message}"), None
-        found = conflicts(left[seed], right[seed])
-        if found:
-            return _with(row, verdict="not comparable", note="; ".join(map(str, found))), None
-    pairs = [
-        (read_predictions(baseline.root, left[seed]), read_predictions(candidate.root, right[seed])) for seed in seeds
-    ]
-    difference = pooled_difference(pairs, headline, left[seeds[0]].scorer.version)
-    figures = [[side[seed].metric(headline) for seed in seeds] for side in (left, right)]
+    chosen = choose_seeds(left, right)
+    failed = _failed(((baseline, left, chosen.baseline), (candidate, right, chosen.candidate)))
+    if failed:
+        return _with(row, verdict="failed", note=failed), None
+    if not left:
+        return _with(row, verdict="new", note=f"{baseline.model} has no such result"), None
+    sides = [left[seed] for seed in chosen.baseline], [right[seed] for seed in chosen.candidate]
+    reference = sides[0][0]
+    found = next(filter(None, (conflicts(reference, other) for other in (*sides[0], *sides[1]))), [])
+    if found:
+        return _with(row, verdict="not comparable", note="; ".join(map(str, found))), None
+    try:
+        difference = pooled_difference(
+            [read_predictions(baseline.root, result) for result in sides[0]],
+            [read_predictions(candidate.root, result) for result in sides[1]],
+            headline,
+            reference.scorer.version,
+            same_seeds=chosen.same,
+        )
+        figures = [[_stored(result, headline) for result in side] for side in sides]
+    except ResultError as error:
+        return _with(row, verdict="not comparable", note=str(error)), None
+    means = [fmean(metric.value for metric in side) for side in figures]
+    if not isclose(means[1] - means[0], difference.delta, abs_tol=_SAME):
+        note = f"the stored figures differ by {means[1] - means[0]:+.4f}, their predictions by {difference.delta:+.4f}"
+        return _with(row, verdict="not comparable", note=f"{note}; run verify on both folders"), None
     row = _with(
         row,
-        baseline=fmean(metric.value for metric in figures[0]),
-        candidate=fmean(metric.value for metric in figures[1]),
+        baseline=means[0],
+        candidate=means[1],
         higher_is_better=figures[0][0].higher_is_better,
         difference=difference,
+        note=chosen.note(difference),
     )
     if difference.n < rule.min_n:
         return _with(row, verdict="too few samples", note=f"{difference.n} of at least {rule.min_n}"), None
     return row, difference
+
+
+def _stored(result: Result, headline: str) -> MetricValue:
+    """The stored headline.
+
+    Raises:
+        ResultError: the result has no such figure.
+    """
+    try:
+        return result.metric(headline)
+    except KeyError as error:
+        names = [metric.name for metric in result.metrics]
+        found = f"{', '.join(names)} in {result.model.name}, seed {result.seed}"
+        raise ResultError(f"the headline {headline} on both sides", found, "run both with one release") from error
+
+
+def _failed(sides: Iterable[tuple[Side, dict[int, Result], tuple[int, ...]]]) -> str:
+    """What the first failed result of the chosen seeds says, empty where none failed."""
+    for side, results, seeds in sides:
+        for seed in seeds:
+            if results[seed].status == "failed":
+                error = results[seed].error
+                return f"{side.model}, seed {seed}: {error.message if error else ''}"
+    return ""
 
 
 def _decided(row: CellVerdict, difference: Difference, p_adjusted: float, policy: Policy) -> CellVerdict:

@@ -67,7 +67,8 @@ def markdown(found: Check) -> str:
         lines.append("| " + " | ".join(_plain(part) for part in cells) + " |")
     lines += [
         "",
-        "Differences are paired, sample by sample; p-values: exact McNemar for accuracies, else bootstrap.",
+        "Differences are paired, sample by sample, unless a note says otherwise; p-values: exact McNemar for accuracies, "
+        "else bootstrap.",
         "",
     ]
     return "\n".join(lines)

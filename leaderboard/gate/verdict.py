@@ -10,7 +10,7 @@ from leaderboard.gate.policy import Action
 from leaderboard.statistics import Difference
 
 Verdict = Literal[
-    "improved", "equal", "inconclusive", "regressed", "missing", "failed", "not comparable", "too few samples"
+    "improved", "equal", "inconclusive", "regressed", "missing", "failed", "not comparable", "too few samples", "new"
 ]
 _Z = 1.959963984540054  # of a 95% interval
 # What each verdict does where the policy of its task says `fail`: the rest passes.
@@ -28,7 +28,7 @@ class CellVerdict:
         metric: the headline.
         verdict: see `decide`.
         action: what the policy makes of a regression here.
-        baseline, candidate: the headline on both sides (mean over shared seeds); None where there is none.
+        baseline, candidate: the headline on both sides (mean over the compared seeds); None where there is none.
         difference: candidate minus baseline, with interval and p-value; None where nothing could be compared.
         p_adjusted: Holm's over all compared cells.
         margin: the accepted loss.
@@ -86,9 +86,12 @@ def decide(
 
 
 def _needed(difference: Difference, gain: float, margin: float) -> int | None:
-    """Samples at which the interval would clear minus the margin, or zero, with the difference that was seen."""
+    """Samples at which the interval would clear minus the margin, or zero, with the difference that was seen.
+
+    None where none would: the differences are nil, or random draws, of which samples bring no more, add to them.
+    """
     half = (difference.ci_high - difference.ci_low) / 2.0
     distance = max(gain + margin, -gain)
-    if half <= 0 or distance <= 0:
+    if half <= 0 or distance <= 0 or difference.draw_error:
         return None
     return math.ceil(difference.n * (half / distance) ** 2)

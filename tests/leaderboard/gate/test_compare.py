@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
@@ -17,6 +20,8 @@ from benchmark.results.store import CellKey, ResultStore
 from leaderboard.gate.compare import Check, run_check
 from leaderboard.gate.policy import Policy, TaskPolicy, load_policy
 from leaderboard.gate.report import as_json, junit, markdown, render, write_report
+from leaderboard.gate.verdict import CellVerdict
+from tests.command import CommandLine
 from tests.leaderboard.stores import store_result
 
 
@@ -51,8 +56,9 @@ def test_equal_worse_and_missing(folders: tuple[Path, Path]) -> None:
 
 def test_the_other_way_round_is_an_improvement(folders: tuple[Path, Path]) -> None:
     found = run_check(str(folders[1]), str(folders[0]), Policy())
-    assert verdicts(found) == {"pets/nmc": "equal", "cars/nmc": "improved"}
+    assert verdicts(found) == {"pets/nmc": "equal", "cars/nmc": "improved", "food/nmc": "new"}
     assert found.exit_code == 0
+    assert next(cell for cell in found.cells if cell.verdict == "new").note == "m has no such result"
 
 
 def test_a_policy_says_what_a_loss_may_be(folders: tuple[Path, Path]) -> None:
@@ -92,6 +98,79 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
     assert cell.candidate == pytest.approx(72.0) and cell.verdict == "regressed"
     assert cell.difference is not None and cell.difference.test == "bootstrap" and cell.difference.n == 2000
     assert cell.difference.delta == pytest.approx(-8.0)
+
+
+def test_a_new_cell_that_failed_fails_the_check(folders: tuple[Path, Path]) -> None:
+    after = folders[1]
+    birds = store_result(after, "m", 0.8, dataset="birds")
+    broken = {"status": "failed", "metrics": (), "predictions": None, "selection": SelectionRecord(how="none"),
+              "error": ErrorRecord(kind="E", message="it broke", traceback="")}  # fmt: skip
+    ResultStore(after).write(CellKey("m", "nmc", "birds", "p/q", 0), birds.model_copy(update=broken))
+    assert verdicts(checked(folders, tasks={"nmc": TaskPolicy(margin=15)}))["birds/nmc"] == "failed"
+
+
+def edited(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = root / "results" / "m" / "nmc" / "pets--p-q--s0.json"
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+
+
+def pets(folders: tuple[Path, Path]) -> CellVerdict:
+    found = checked(folders)
+    assert found.exit_code == 1
+    return next(cell for cell in found.cells if cell.cell == "pets/nmc")
+
+
+def test_predictions_changed_since_they_were_stored_are_not_compared(folders: tuple[Path, Path]) -> None:
+    path = folders[1] / "predictions" / "m" / "nmc" / "pets--p-q--s0.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index("prediction"), "prediction", table["target"]), path)
+    cell = pets(folders)
+    assert (cell.verdict, cell.outcome) == ("not comparable", "fail") and "the predictions were changed" in cell.note
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_predictions_that_are_gone_or_broken_are_named(folders: tuple[Path, Path], side: int) -> None:
+    path = folders[side] / "predictions" / "m" / "nmc" / "pets--p-q--s0.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    assert str(path) in pets(folders).note
+    path.unlink()
+    cell = pets(folders)
+    assert cell.verdict == "not comparable" and str(path) in cell.note
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_figure_that_its_predictions_do_not_give_is_not_compared(folders: tuple[Path, Path], side: int) -> None:
+    edited(folders[side], lambda raw: raw["metrics"][0].update(value=91.0))
+    cell = pets(folders)
+    assert cell.verdict == "not comparable" and "run verify" in cell.note
+    assert "11.0000, their predictions by +0.0000" in cell.note
+
+
+def test_nan_and_broken_files_stop_the_check_in_one_line(folders: tuple[Path, Path], cli: CommandLine) -> None:
+    before, after = folders
+    asked = ("check", "--baseline", before, "--candidate", after)
+    for change in (
+        lambda raw: raw["metrics"][0].update(value=float("nan")),
+        lambda raw: raw.update(schema_version=2),
+    ):
+        edited(after, change)
+        found = cli(*asked)
+        assert found.code == 2 and found.err.count("\n") == 1 and "pets--p-q--s0.json" in found.err
+        store_result(after, "m", 0.8, dataset="pets", n=2000)
+    (after / "results" / "m" / "nmc" / "pets--p-q--s0.json").write_text('{"half')
+    found = cli(*asked)
+    assert found.code == 2 and found.err.count("\n") == 1 and "pets--p-q--s0.json" in found.err
+
+
+def test_an_empty_folder_makes_no_sense(folders: tuple[Path, Path], tmp_path: Path, cli: CommandLine) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in (("--baseline", tmp_path / "empty", "--candidate", folders[1]),
+                      ("--baseline", folders[0], "--candidate", tmp_path / "empty"),
+                      ("--baseline", folders[0], "--candidate", tmp_path / "absent")):  # fmt: skip
+        found = cli("check", *arguments)
+        assert found.code == 2 and found.err.count("\n") == 1 and str(tmp_path) in found.err
 
 
 def test_places_are_checked(folders: tuple[Path, Path], tmp_path: Path) -> None:
