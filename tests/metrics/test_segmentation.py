@@ -120,7 +120,7 @@ def test_seeds_are_pooled_as_the_mean_of_their_figures():
         other = [np.where(rng.random(guess.shape) < 0.2, 0, guess) for guess in first]
         pairs.append((counted(masks, first), counted(masks, other)))
     deltas = [paired_difference(*pair, "mIoU").delta for pair in pairs]
-    pooled = pooled_difference(pairs, "mIoU")
+    pooled = pooled_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs], "mIoU")
     assert pooled.delta == pytest.approx(np.mean(deltas))
     assert pooled.ci_low < pooled.delta < pooled.ci_high
 
