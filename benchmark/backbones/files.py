@@ -13,6 +13,7 @@ from benchmark.backbones.backbone import Backbone, Origin
 from benchmark.backbones.classifier import find_classifier, remove_classifier
 from benchmark.backbones.execution import Execution, plan_execution
 from benchmark.backbones.preprocessing import ASSUMED, Preprocessing
+from benchmark.backbones.stem import contradiction, seen_pixels
 from benchmark.checkpoints.account import Account, account
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder, find_encoder
@@ -64,7 +65,8 @@ def match_file(
 
     Raises:
         CheckpointError: several encoders or architectures without a choice, a tensor without a reason.
-        BackboneError: an architecture that cannot be built, or that its layout contradicts.
+        BackboneError: an architecture that cannot be built, or that its layout contradicts; pixels that the file's
+            first BatchNorm contradicts.
     """
     what = None if arch is None else Architecture.parse(arch)
     names = None if what is None else frozenset(what.build().state_dict(keep_vars=True))
@@ -89,9 +91,8 @@ def match_file(
     matched = account(encoder, expected, head_names=paths, arch=what.canonical)
     _check_heads(module, encoder.layout, what)
     preprocessing = stated.model_copy(update={"size": size})
-    return Matched(
-        archive, encoder, matched, what, module, paths, preprocessing, (*_chosen(encoder), *notes, *fitted.notes)
-    )
+    said = (*_chosen(encoder), *_pixels(encoder, preprocessing, preprocess), *notes, *fitted.notes)
+    return Matched(archive, encoder, matched, what, module, paths, preprocessing, said)
 
 
 def read_archive(
@@ -186,6 +187,33 @@ def _chosen(encoder: Encoder) -> tuple[str, ...]:
         return ()
     rivals = ", ".join(encoder.others)
     return (f"{encoder.key} was taken, as the layout {encoder.layout} says; --key chooses among it and {rivals}",)
+
+
+def _pixels(encoder: Encoder, preprocessing: Preprocessing, preprocess: Sequence[str]) -> tuple[str, ...]:
+    """What there is to say on mean and std: that they are assumed, or against what the file remembers.
+
+    Raises:
+        BackboneError: the network saw other pixels, and the user did not insist.
+    """
+    given = {setting.partition("=")[0].strip() for setting in preprocess} & {"mean", "std", "value_range"}
+    seen = seen_pixels(encoder.state)
+    likely = contradiction(preprocessing, seen) if seen else None
+    others = [name for name in encoder.possible if get(name).preprocessing]
+    if likely and given:
+        return (f"its first BatchNorm saw {seen}, which is unlike the mean and std given: {likely} would be",)
+    if likely:
+        named = f"--layout {' or '.join(others)} if it is one of these, else " if others else ""
+        insist = f"mean={_text(preprocessing.mean)} std={_text(preprocessing.std)}"
+        raise BackboneError(
+            f"pixels such as the network was trained on: its first BatchNorm saw {seen}",
+            f"mean {_text(preprocessing.mean)} and std {_text(preprocessing.std)} ({preprocessing.source})",
+            f"give {named}--preprocess {likely}, or insist by --preprocess {insist}",
+        )
+    if given or not preprocessing.source.startswith(ASSUMED):
+        return ()
+    evidence = f"; its first BatchNorm saw {seen}, where ImageNet's statistics give about 0 and 1" if seen else ""
+    named = f"; it may be of the layout {' or '.join(others)}: say so by --layout" if others else ""
+    return (f"mean and std are assumed to be ImageNet's{evidence}{named}; `inspect --audit` measures them",)
 
 
 def _check_heads(module: nn.Module, layout: str, arch: Architecture) -> None:

@@ -44,6 +44,7 @@ class Encoder:
         strays: tensors beside the encoder for which there is no reason to drop them.
         ignored: other entries of the file and what they are.
         others: the encoders that were not chosen, as `--key` takes them.
+        possible: layouts that such a file may be of, where nothing in it decides.
         drops: the layout's own rules for tensors within the encoder, asked before the common ones.
     """
 
@@ -58,6 +59,7 @@ class Encoder:
     strays: tuple[str, ...] = ()
     ignored: tuple[Dropped, ...] = ()
     others: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
     drops: tuple[DropRule, ...] = field(default=(), repr=False)
 
 
@@ -80,17 +82,20 @@ def find_encoder(
     found = collections_of(archive.tree)
     if not found:
         raise _no_tensors(archive)
-    family = _family(archive, found, layout)
+    family, possible = _family(archive, found, layout)
     candidates = find_candidates(found, None if family and family.moves else expected)
     chosen = _choose(archive, candidates, found, key, family)
     encoder = _take(archive, chosen, candidates, found, family, explicit=key is not None)
-    return replace(_moved(encoder, family, expected), recognised=family is not None and layout is None)
+    recognised = family is not None and layout is None
+    return replace(_moved(encoder, family, expected), recognised=recognised, possible=possible)
 
 
-def _family(archive: Archive, found: list[Collected], layout: str | None) -> Layout | None:
-    """The layout asked for, or the one that the file is recognised as; None where nothing is known of it."""
+def _family(archive: Archive, found: list[Collected], layout: str | None) -> tuple[Layout | None, tuple[str, ...]]:
+    """The layout asked for, or the one that the file is recognised as; None, and those that it may be of, where
+    nothing decides.
+    """
     if layout == GENERIC:
-        return None
+        return None, ()
     entries = [key for key in archive.tree if isinstance(key, str)] if isinstance(archive.tree, dict) else []
     entries += facts_of(archive.config)
     names = {
@@ -105,14 +110,16 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> Lay
             raise CheckpointError(
                 "one layout", f"{archive.path.name} looks like {shown}", f"choose by --layout, or --layout {GENERIC}"
             )
-        return fitting[0] if fitting else None
+        if fitting:
+            return fitting[0], ()
+        return None, tuple(other.name for other in recognise(entries, names, certain=False))
     family = get(layout)
     wanted = family.recognise
     if (wanted.entries or wanted.keys) and not wanted.matches(entries, names):
         near = [other.name for other in recognise(entries, names, certain=False)]
         todo = f"it looks like --layout {' or '.join(near)}" if near else "leave --layout out, or see `list layouts`"
         raise CheckpointError(f"a checkpoint of the layout {layout}", f"{archive.path.name} without its entries", todo)
-    return family
+    return family, ()
 
 
 def _says(layout: Layout) -> tuple[object, ...]:

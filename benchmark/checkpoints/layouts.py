@@ -112,6 +112,9 @@ class Recognise(_Entry):
         absent: names of entries or tensors, none of which may occur.
         certain: names of entries or tensors, all of which must occur for the layout to be taken without being asked
             for; a file without them may be of several families.
+        order: pairs of tensors, the first of which lies before the second in the file, for the layout to be taken
+            without being asked for: modules that their code makes in another order than everyone else's.
+        ambiguous: files of other families have all this too, so that only `--layout` takes it.
         shapes: tensors by name and the shape that one of them has, where names alone do not tell (3 x 3 stems of
             networks for small images); -1 stands for any size, and other negative numbers for one size each: (-2, -2)
             is square.
@@ -121,6 +124,8 @@ class Recognise(_Entry):
     keys: tuple[Pattern, ...] = ()
     absent: tuple[Pattern, ...] = ()
     certain: tuple[Pattern, ...] = ()
+    order: tuple[tuple[Pattern, Pattern], ...] = ()
+    ambiguous: bool = False
     shapes: Mapping[Pattern, tuple[int, ...]] = {}
 
     def matches(self, entries: Iterable[str], keys: Mapping[str, Sequence[int]] | Iterable[str]) -> bool:
@@ -152,8 +157,17 @@ class Recognise(_Entry):
 
     def is_certain(self, entries: Iterable[str], keys: Iterable[str]) -> bool:
         """Whether a file that matches can be of no other family."""
-        names = [*entries, *keys]
-        return all(any(re.search(pattern, name) for name in names) for pattern in self.certain)
+        ordered = list(keys)
+        names = [*entries, *ordered]
+
+        def place(pattern: str) -> int:
+            return next((i for i, name in enumerate(ordered) if re.search(pattern, name)), len(ordered))
+
+        return (
+            not self.ambiguous
+            and all(any(re.search(pattern, name) for name in names) for pattern in self.certain)
+            and all(place(first) < place(second) for first, second in self.order)
+        )
 
 
 class Told(_Entry):

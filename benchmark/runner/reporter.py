@@ -80,6 +80,8 @@ class Reporter:
                 f"representation {record.default_representation}"
             )
             self.say(f"  preprocessing: {escape(_preprocessing(record))}")
+            for notice in record.notices:
+                self.say(f"  [yellow]note[/] {escape(notice)}")
         for data in plan.datasets.values():
             for notice in data.notices:
                 self.say(f"[yellow]note[/] {escape(data.name)}: {escape(notice)}")
@@ -89,6 +91,9 @@ class Reporter:
             self.say(
                 f"to encode: {images:,} images{about} for the forward pass alone; decoding and the tasks come on top"
             )
+            stored = sum(each.stored for each in plan.passes)
+            if stored:
+                self.say(f"to store: {stored / 1e9:,.1f} GB of patch features in {escape(str(plan.request.cache))}")
         elif plan.todo():
             self.say("to encode: nothing, all features are stored")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.networks import Descriptor, convnext, resnet, selective_resnet
+from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.sources import open_backbone
-from benchmark.errors import CheckpointError
+from benchmark.errors import BackboneError, CheckpointError
+from tests.command import CommandLine
 
 State = dict[str, Tensor]
 SIZE = 64
@@ -656,3 +659,107 @@ def test_sscd_gives_normalised_descriptors(tmp_path: Path) -> None:
     mean = last.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)
     expected = nn.functional.normalize(mean @ state["backbone.fc.weight"].T + state["backbone.fc.bias"])
     assert worst(found, expected) < 1e-5
+
+
+def seen_by(net: Any, preprocessing: Preprocessing) -> State:
+    """The network's tensors after its first BatchNorm has seen smooth images under that preprocessing."""
+    draw = torch.Generator().manual_seed(2)
+    coarse = torch.rand(32, 3, 12, 12, generator=draw) * 0.6 + torch.rand(32, 1, 1, 1, generator=draw) * 0.4
+    images = (nn.functional.interpolate(coarse, size=96, mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+    with torch.no_grad():
+        out = net.conv1(preprocessing.normalise(images))
+        net.bn1.running_mean.copy_(out.mean((0, 2, 3)))
+        net.bn1.running_var.copy_(out.var((0, 2, 3)))
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+PIXELS = Preprocessing().override(("mean=0", "std=1"))
+
+
+@pytest.fixture(scope="module")
+def simclr() -> tuple[nn.Module, State]:
+    """A ResNet-50 that has seen pixels in [0, 1]."""
+    net = randomised(resnet(depth=50), 11)
+    return net, seen_by(net, PIXELS)
+
+
+def converted(state: State) -> State:
+    """In the order of the conversion from TensorFlow: a block's shortcut comes first."""
+    blocks = {name: ".".join(name.split(".")[:2]) if name.startswith("layer") else name.split(".")[0] for name in state}
+    places = {block: place for place, block in enumerate(dict.fromkeys(blocks.values()))}
+    order = sorted(state, key=lambda name: (places[blocks[name]], "downsample" not in name))  # stable
+    return {name: state[name] for name in order}
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_simclr_is_told_by_the_order_of_its_conversion(
+    wrapped: bool, simclr: tuple[nn.Module, State], tmp_path: Path
+) -> None:
+    net, state = simclr
+    content = {"state_dict": converted(state)} if wrapped else converted(state)
+    backbone = opened(tmp_path / "resnet50-1x.pth", content)
+    assert (backbone.origin.layout, backbone.arch) == ("simclr-v1", "resnet50")
+    assert (backbone.preprocessing.mean, backbone.preprocessing.std) == ((0, 0, 0), (1, 1, 1))
+    assert backbone.head is None  # the conversion loses its bias
+    pooled, _ = features(net, IMAGES / 255)
+    assert worst(backbone.encode(IMAGES).global_("gap"), pooled) < 1e-5
+
+
+@pytest.mark.parametrize("headless", [True, False])
+def test_simclr_in_the_usual_order_never_gets_the_statistics_of_imagenet(
+    headless: bool, simclr: tuple[nn.Module, State], tmp_path: Path
+) -> None:
+    state = body(simclr[0]) if headless else simclr[1]
+    path = tmp_path / "simclr-v1.pth"
+    with pytest.raises(BackboneError, match=r"--layout .*simclr-v1.* --preprocess mean=0 std=1") as caught:
+        opened(path, state)
+    assert "first BatchNorm saw a mean of" in str(caught.value)
+    with pytest.raises(BackboneError, match="first BatchNorm"):
+        opened(path, state, layout="generic")
+    told = opened(path, state, layout="simclr-v1")
+    given = opened(path, state, "mean=0", "std=1")
+    assert told.preprocessing.mean == given.preprocessing.mean == (0, 0, 0)
+    assert not any("BatchNorm" in notice for notice in (*told.origin.notices, *given.origin.notices))
+    insisting = opened(path, state, "mean=0.485,0.456,0.406", "std=0.229,0.224,0.225")
+    assert any("mean=0 std=1 would be" in notice for notice in insisting.origin.notices)
+
+
+def test_a_layout_that_the_pixels_contradict_is_refused(simclr: tuple[nn.Module, State], tmp_path: Path) -> None:
+    _, _, write = WRITERS["moco v1"]
+    with pytest.raises(BackboneError, match=r"layout moco: .*--preprocess mean=0 std=1"):
+        opened(tmp_path / "c.pth", write(body(simclr[0]), body(simclr[0])))
+
+
+def test_a_plain_file_says_that_its_statistics_are_assumed_and_whose_it_may_be(tmp_path: Path) -> None:
+    net = randomised(resnet(depth=50), 12)
+    seen_by(net, Preprocessing())
+    backbone = opened(tmp_path / "resnet50.pth", body(net))
+    (notice,) = (notice for notice in backbone.origin.notices if "assumed" in notice)
+    assert "barlow-twins-backbone" in notice and "simclr-v1" in notice and "inspect --audit" in notice
+    assert backbone.preprocessing.source.startswith("assumed")
+    named = opened(tmp_path / "resnet50.pth", body(net), layout="barlow-twins-backbone")
+    assert not any("assumed" in notice for notice in named.origin.notices)
+    with pytest.raises(BackboneError, match=r"layout simclr-v1: .*--preprocess mean=0\.485"):
+        opened(tmp_path / "resnet50.pth", body(net), layout="simclr-v1")
+
+
+def test_assumed_statistics_are_in_the_plan_and_in_the_results(cli: CommandLine, tmp_path: Path) -> None:
+    net = randomised(resnet(depth=18), 13)
+    torch.save(body(net), tmp_path / "plain.pth")
+    scenes = "scenes=scenes:?train=40&test=20&classes=2&size=32&difficulty=0.2"
+    run = (
+        "run",
+        "--checkpoint",
+        tmp_path / "plain.pth",
+        "--preprocess",
+        "size=32",
+        "--suite",
+        "quick",
+        "--data",
+        scenes,
+    )
+    outcome = cli(*run, "--out", tmp_path / "out", "--task", "nmc")
+    assert outcome.code == 0, outcome.err
+    assert "assumed to be ImageNet's" in " ".join((outcome.out + outcome.err).split())
+    (result,) = (tmp_path / "out" / "results").glob("*/*/*.json")
+    assert any("assumed to be ImageNet's" in notice for notice in json.loads(result.read_text())["model"]["notices"])
