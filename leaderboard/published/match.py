@@ -314,8 +314,8 @@ def _reason(row: PublishedRow, difference: float | None, allowed: float | None, 
 
 
 def _preprocessing(result: Result, name: str) -> Any:
-    """A field of what the images went through; a protocol may pin the crop."""
-    pinned = result.protocol.settings.get(name) if name == "crop_pct" else None
+    """A field of what the images went through: what the protocol pins (crop, size), else the checkpoint's own."""
+    pinned = result.protocol.settings.get(name)
     return result.model.preprocessing.get(name) if pinned is None else pinned
 
 

@@ -67,14 +67,14 @@ def test_cards_resolve_paths_beside_the_file(tmp_path: Path) -> None:
         tmp_path,
         "models:\n- {name: a, checkpoint: a.pth, arch: resnet18, preprocess: ['mean=0.5']}\n"
         "- {name: b, checkpoint: 'random:resnet18', method: MAE, pretraining_data: IN1K, epochs: 800, licence: CC,\n"
-        "   link: l}\n",
+        "   link: l, weights: w}\n",
     )
     first, second = load_cards(path)
     assert first.checkpoint == str(tmp_path / "a.pth")
     assert first.preprocess == ("mean=0.5",)
     assert second.checkpoint == "random:resnet18"
     facts = (second.method, second.pretraining_data, second.epochs, second.licence, second.link)
-    assert facts == ("MAE", "IN1K", 800, "CC", "l")
+    assert (*facts, second.weights) == ("MAE", "IN1K", 800, "CC", "l", "w")
 
 
 def test_cards_with_one_name_twice_are_refused(tmp_path: Path) -> None:

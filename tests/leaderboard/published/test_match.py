@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark.errors import RequestError
+from benchmark.backbones.sources import open_backbone
+from benchmark.errors import ResultError
 from benchmark.results.schema import ErrorRecord, SelectionRecord
+from benchmark.runner.models import model_record
+from benchmark.suites.cards import ModelCard
 from leaderboard.published.mapping import DatasetFacts, Target, published_map
 from leaderboard.published.match import (
     allowance,
@@ -22,7 +25,7 @@ from leaderboard.published.match import (
     left_out,
     unidentified,
 )
-from leaderboard.published.rows import PublishedRow, published_rows
+from leaderboard.published.rows import published_rows
 from tests.leaderboard.published.examples import entry, result
 
 ROW = next(row for row in published_rows() if row.weights == "dino_vits16" and row.task == "imagenet-1k/knn-dino")
@@ -130,6 +133,7 @@ def test_every_k_meets_its_own_figure() -> None:
         ({"model": {"preprocessing": {"size": [224, 224], "crop_pct": 0.9}}}, "crop_pct: 0.9, published 0.875"),
         ({"model": {"preprocessing": {"size": [224, 224]}}}, "crop_pct: None, published 0.875"),
         ({"protocol": {"settings": {"crop_pct": 1.0}}}, "crop_pct: 1.0, published 0.875"),
+        ({"protocol": {"settings": {"size": 448}}}, "size: 448, published 224"),
         ({"metric": "top1@k10"}, "no metric top1@k20"),
     ],
 )
@@ -259,7 +263,12 @@ def test_the_schema_takes_old_results_without_weights() -> None:
     assert type(result()).model_validate(raw).model.weights is None
 
 
-def test_errors_are_the_projects() -> None:
-    with pytest.raises(RequestError):
+def test_what_a_card_says_of_its_weights_reaches_the_result() -> None:
+    card = ModelCard(name="m", checkpoint="random:resnet18", weights="dino_vits16")
+    backbone = open_backbone(card.checkpoint)
+    assert identify(model_record(card, backbone)).weights == "dino_vits16"
+
+
+def test_a_task_that_no_rule_has_is_an_error() -> None:
+    with pytest.raises(ResultError, match="one rule for the published task imagenet-1k/unheard-of"):
         left_out([entry()], [replace(ROW, task="imagenet-1k/unheard-of")])
-    assert isinstance(ROW, PublishedRow)
