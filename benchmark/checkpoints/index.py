@@ -1,7 +1,7 @@
 """Makes the architecture index again: `python -m benchmark.checkpoints.index`.
 
-Builds every timm and torchvision classification model on the meta device (no memory, no initialisation) and stores a
-sketch of its tensors. Nothing else of the harness imports this module, the only one of its folder that knows timm.
+Builds every timm and torchvision classification model on the meta device (no memory, no initialisation) and stores the
+names and shapes of its tensors. Nothing else of the harness imports this module.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
 import torchvision
 from torch import nn
 
-from benchmark.checkpoints.architecture import INDEX, signature, write
+from benchmark.checkpoints.architecture import INDEX, Shape, shapes_by_name, write
 
 CLASSES = 1000
 
@@ -37,27 +36,29 @@ def classifier_keys(model: nn.Module) -> set[str]:
     return {f"{name}.{leaf}" for name in last for leaf in ("weight", "bias")}
 
 
-def sketch(build: Callable[[], nn.Module]) -> np.ndarray:
-    """The signature of what `build` makes, without its classifier."""
+def tensors(build: Callable[[], nn.Module]) -> dict[str, Shape]:
+    """The shapes by name of what `build` makes, without its classifier."""
     try:
         with torch.device("meta"):
             model = build()
     except NotImplementedError:  # torchvision's RegNets compute their widths with tensors
         model = build()
     skip = classifier_keys(model)
-    return signature({key: value.shape for key, value in model.state_dict().items() if key not in skip})
+    return shapes_by_name({key: value for key, value in model.state_dict().items() if key not in skip})
 
 
-def collect(builders: Iterable[tuple[str, Callable[[], nn.Module]]]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Signatures by name, and for those that could not be built the reason."""
-    signatures: dict[str, np.ndarray] = {}
+def collect(
+    builders: Iterable[tuple[str, Callable[[], nn.Module]]],
+) -> tuple[dict[str, dict[str, Shape]], dict[str, str]]:
+    """The tensors of each network by name, and for those that could not be built the reason."""
+    networks: dict[str, dict[str, Shape]] = {}
     failed: dict[str, str] = {}
     for name, build in builders:
         try:
-            signatures[name] = sketch(build)
+            networks[name] = tensors(build)
         except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, ImportError) as error:
             failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return signatures, failed
+    return networks, failed
 
 
 def builders() -> list[tuple[str, Callable[[], nn.Module]]]:
@@ -76,12 +77,12 @@ def main() -> None:
     """Builds the index beside this module and says what it left out."""
     warnings.simplefilter("ignore")
     start = time.monotonic()
-    signatures, failed = collect(builders())
+    networks, failed = collect(builders())
     path = Path(__file__).with_name(INDEX)
-    write(path, signatures)
+    write(path, networks)
     for name, reason in failed.items():
         print(f"left out {name}: {reason}")
-    print(f"{len(signatures)} architectures, {path.stat().st_size / 1e3:.0f} kB, {time.monotonic() - start:.0f} s")
+    print(f"{len(networks)} architectures, {path.stat().st_size / 1e3:.0f} kB, {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":

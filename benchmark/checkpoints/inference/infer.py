@@ -31,12 +31,6 @@ _NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder") 
 # Of the encoder, where a head module holds it: ConvNeXt's norm, the attention pooling of CLIP's residual networks.
 _NORM = re.compile(r"^(head|classifier)\.((norm|layernorm)\d*\.|[qkv]\.|pos_embed$)")
 _LAST = re.compile(r"^(fc|head|heads\.head|classifier(\.\d+)?)\.weight$")
-_STEMS = {
-    "torchvision:vit_b_16": 16,
-    "torchvision:vit_b_32": 32,
-    "torchvision:vit_l_16": 16,
-    "torchvision:vit_l_32": 32,
-}
 SHOWN = 6
 _USUAL = {"act_layer": "gelu", "norm_eps": 1e-6}  # timm's own of vision transformers
 _TABLE_NOISE = 0.02  # what half precision leaves of the norm of a row of sines and cosines
@@ -127,8 +121,6 @@ def _from_index(query: Query, encoder: Encoder) -> Inferred:
         CheckpointError: none, or several.
     """
     names = exact(query.shapes) or exact(_whole(shapes_of(encoder.state)))
-    if len(names) > 1:  # the index holds a sample of each network: the stem may not be in it
-        names = tuple(name for name in names if _STEMS.get(name, _stem(encoder)) == _stem(encoder))
     if "*" in query.facts.arch:
         names = tuple(fnmatch.filter(names, query.facts.arch))
     if not names:
@@ -158,12 +150,6 @@ def _whole(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Everything but the last layer of the classifier, where its other layers are the encoder's (torchvision)."""
     heads = [name.rpartition(".")[0] for name in shapes if _LAST.search(name)]
     return {name: shape for name, shape in shapes.items() if not heads or name.rpartition(".")[0] != heads[-1]}
-
-
-def _stem(encoder: Encoder) -> int:
-    """The side of the patches of torchvision's vision transformers."""
-    kernel = encoder.state.get("conv_proj.weight")
-    return 0 if kernel is None else int(kernel.shape[-1])
 
 
 def stated_names(tree: Any) -> Iterator[str]:
