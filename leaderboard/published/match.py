@@ -3,7 +3,7 @@
     beside(entries) -> list[Comparison]               every published figure that a measured one stands beside
     left_out(entries) -> list[LeftOut]                the other published figures of the measured weights, with reasons
     contradicted(comparisons) -> list[Comparison]     those that the measurement contradicts
-    identify(model) -> Identity                       which released weights a measured model is
+    identity.identify(model) -> Identity              which released weights a measured model is
     rows.published_rows()                             all published figures
 
 Both figures come from the same weights on the same test images, so the interval over test images is no yardstick for
@@ -21,28 +21,15 @@ from typing import Any
 
 from scipy import stats
 
-from benchmark.errors import nearest
-from benchmark.results.schema import MetricValue, ModelRecord, Result
+from benchmark.results.schema import MetricValue, Result
+from leaderboard.published.identity import identify
 from leaderboard.published.mapping import Mapping, Target, published_map
-from leaderboard.published.rows import PublishedRow, published_rows, weights_names
+from leaderboard.published.rows import PublishedRow, published_rows
 from leaderboard.tables import Entry, mean_over_seeds
 
 _Z = 1.959963984540054  # of a 95% interval
 _SEEDS = 3  # below, a standard deviation over seeds says next to nothing
 _EPSILON = 1e-9  # points: the last digits of a sum
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which released weights a measured model is.
-
-    Attributes:
-        weights: their name in the published table; None where that is not certain.
-        reason: why not, with the nearest known name; empty where it is.
-    """
-
-    weights: str | None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,26 +92,6 @@ class LeftOut:
     row: PublishedRow
     reason: str
     near: bool
-
-
-def identify(model: ModelRecord, known: Iterable[str] | None = None) -> Identity:
-    """Which released weights a model is: what its card says, or a SPEC that names them exactly.
-
-    `timm:NAME` and `openclip:ARCH/TAG` name weights of a hub, which fetches them under that name. The name of a local
-    file proves nothing about its content, so it is never gone by.
-    """
-    names = weights_names() if known is None else frozenset(known)
-    if model.weights is not None:
-        if model.weights in names:
-            return Identity(model.weights)
-        return Identity(
-            None, f"no published figure is of weights called {model.weights}: {nearest(model.weights, names)}"
-        )
-    hub, _, name = model.spec.partition(":")
-    exact = {"timm": f"timm_{name}", "openclip": f"open_clip_{name.replace('/', '_')}"}.get(hub)
-    if exact in names:
-        return Identity(exact)
-    return Identity(None, "its card does not say which released weights it is (`weights`)")
 
 
 def beside(

@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark.backbones.sources import open_backbone
 from benchmark.errors import ResultError
 from benchmark.results.schema import ErrorRecord, SelectionRecord
-from benchmark.runner.models import model_record
-from benchmark.suites.cards import ModelCard
 from leaderboard.published.mapping import DatasetFacts, Target, published_map
 from leaderboard.published.match import (
     allowance,
     beside,
     contradicted,
     differences,
-    identify,
     left_out,
     unidentified,
 )
@@ -187,35 +183,6 @@ def test_weights_are_gone_by_and_not_names() -> None:
     assert "weights" in unidentified([entry(weights=None, model=model)])["dino_vits16"]
 
 
-def test_unknown_weights_come_with_the_nearest() -> None:
-    found = identify(result(weights="dino_vit16s").model)
-    assert found.weights is None
-    assert "dino_vit16s" in found.reason and "dino_vits16" in found.reason
-    assert beside([entry(weights="dino_vit16s")]) == []
-
-
-@pytest.mark.parametrize(
-    ("spec", "weights"),
-    [
-        ("timm:resnet50.tv_in1k", "timm_resnet50.tv_in1k"),
-        ("openclip:ViT-B-16/openai", "open_clip_ViT-B-16_openai"),
-        ("timm:resnet50", None),
-        ("timm:resnet50.tv_in1k?in_chans=3", None),
-        ("resnet50.tv_in1k", None),
-        ("hf:timm/resnet50.tv_in1k", None),
-    ],
-)
-def test_a_spec_names_weights_only_where_that_is_certain(spec: str, weights: str | None) -> None:
-    found = identify(result(weights=None, model={"spec": spec}).model)
-    assert found.weights == weights
-    assert bool(found.reason) == (weights is None)
-
-
-def test_a_card_goes_before_the_spec() -> None:
-    found = identify(result(weights="dino_vits16", model={"spec": "timm:resnet50.tv_in1k"}).model)
-    assert found.weights == "dino_vits16"
-
-
 def test_seeds_are_one_comparison_of_their_mean() -> None:
     (one,) = beside([entry(value, seed=seed) for seed, value in enumerate((74.3, 74.5, 74.7))])
     assert one.measured == pytest.approx(74.5) and len(one.entries) == 3
@@ -261,12 +228,6 @@ def test_the_schema_takes_old_results_without_weights() -> None:
     raw = result().model_dump(mode="json")
     del raw["model"]["weights"]
     assert type(result()).model_validate(raw).model.weights is None
-
-
-def test_what_a_card_says_of_its_weights_reaches_the_result() -> None:
-    card = ModelCard(name="m", checkpoint="random:resnet18", weights="dino_vits16")
-    backbone = open_backbone(card.checkpoint)
-    assert identify(model_record(card, backbone)).weights == "dino_vits16"
 
 
 def test_a_task_that_no_rule_has_is_an_error() -> None:
