@@ -64,7 +64,7 @@ def identify(model: ModelRecord, known: Iterable[str] | None = None) -> Identity
     """Which released weights a model is: what its card says, or a SPEC that names them exactly.
 
     `timm:NAME` and `openclip:ARCH/TAG` are weights of a hub under the names that the table takes from it, and
-    `weights.yaml` lists further SPECs. The name of a local file proves nothing about its content, so it is never gone by.
+    `weights.yaml` lists further SPECs. The name of a local file proves nothing about its content: it is not gone by.
     """
     names = weights_names() if known is None else frozenset(known)
     if model.weights is not None:
