@@ -243,6 +243,63 @@ def verify(folder: Path) -> int:
 
 
 @app.command
+def merge(
+    *folders: Path,
+    into: Path,
+    replace: Literal["never", "newer"] = "never",
+    rename: Annotated[tuple[str, ...], Many] = (),
+    report: Annotated[tuple[Path, ...], Many] = (),
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Merge folders of results into a board, each verified first; 1 where something was refused, and why.
+
+    Example: `merge sent/lab-a sent/lab-b --into board --report merge.md`. Every metric is recomputed from its
+    predictions; weights, data, protocol and labels have to be those of the board.
+
+    Args:
+        folders: output folders of `run`, from whomever.
+        into: the board, an output folder like any other; it is made where it is not there.
+        replace: a cell that the board has with other predictions is refused, or the `newer` one stays.
+        rename: `OLD=NEW`, where a name stands for other weights on the board.
+        report: files to write: `*.md` for a pull request, `*.json` for programs.
+        dry_run: judge, and write nothing into the board.
+    """
+    from leaderboard.submissions import report as reports
+    from leaderboard.submissions.merge import merge as merged
+    from leaderboard.submissions.merge import parse_renames
+
+    for path in report:
+        reports.check_name(path)
+    found = merged(folders, into, replace=replace, rename=parse_renames(rename), dry_run=dry_run)
+    for path in report:
+        reports.write_report(found, path)
+    _console().print(reports.render(found))
+    return found.exit_code
+
+
+@app.command
+def card(where: str, *, output: Path | None = None, source_url: str | None = None) -> int:
+    """The results of one model as `model-index` metadata of a Hugging Face model card.
+
+    Example: `card runs/vit --output README.md`. Every figure is recomputed from its predictions first.
+
+    Args:
+        where: an output folder of `run`, or `DIR:NAME` where it holds several models.
+        output: a model card: its front matter gets the results, the rest of it stays as it is. Without, they are
+            printed.
+        source_url: where the results can be looked at, for instance a board.
+    """
+    from leaderboard.model_index import front_matter, model_index, read_model, write_card
+
+    index = model_index(read_model(where), source_url)
+    if output is None:
+        print(front_matter(index), end="")
+    else:
+        write_card(output, index)
+    return 0
+
+
+@app.command
 def check(
     *,
     baseline: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from benchmark.errors import RequestError
 from benchmark.files import write_bytes
 from leaderboard.gate.compare import Check, failures
 from leaderboard.gate.verdict import CellVerdict
+from leaderboard.markdown import table as plain_table
 
 _COLUMNS = ("cell", "metric", "baseline", "candidate", "difference", "95% interval", "p (Holm)", "n", "verdict")
 _STYLES = {"fail": "bold red", "warn": "yellow", "pass": "green"}
@@ -58,19 +58,13 @@ def summary(found: Check) -> str:
 
 def markdown(found: Check) -> str:
     """A comment for a pull request."""
+    rows = [[*_row(cell), f"{_MARKS[cell.outcome]} {_words(cell)}"] for cell in found.cells]
     lines = [
         f"### Transfer check: {summary(found)}", "", f"candidate `{found.candidate}`, baseline `{found.baseline}`", "",
-        "| " + " | ".join(_COLUMNS) + " |", "| --- | --- |" + " ---: |" * 6 + " --- |",
+        *plain_table(_COLUMNS, rows, right=range(2, 8)), "",
+        "Differences are paired, sample by sample, unless a note says otherwise; p-values: exact McNemar for "
+        "accuracies, else bootstrap.", "",
     ]  # fmt: skip
-    for cell in found.cells:
-        cells = [*_row(cell), f"{_MARKS[cell.outcome]} {_words(cell)}"]
-        lines.append("| " + " | ".join(_plain(part) for part in cells) + " |")
-    lines += [
-        "",
-        "Differences are paired, sample by sample, unless a note says otherwise; p-values: exact McNemar for accuracies, "
-        "else bootstrap.",
-        "",
-    ]
     return "\n".join(lines)
 
 
@@ -120,10 +114,3 @@ def _row(cell: CellVerdict) -> list[str]:
 def _words(cell: CellVerdict) -> str:
     more = f" (about {cell.needed:,} samples would settle it)" if cell.needed else ""
     return f"{cell.verdict}{more}" + (f": {cell.note}" if cell.note else "")
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for mark in ("\\", "|", "`", "*", "_", "["):
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(html.escape(text, quote=False).split())
