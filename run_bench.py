@@ -229,6 +229,32 @@ def table(
 
 
 @app.command
+def leaderboard(*folders: Path, out: Path, title: str = "Transferbench") -> int:
+    """A static site of everything in some output folders: open its index.html, no server and no network needed.
+
+    Example: `leaderboard runs/a runs/b --out site`. A sortable, filterable table, a page per model and per task, a
+    ranking with its statistics, and a view that compares models.
+
+    Args:
+        folders: output folders of `run`.
+        out: where the site goes: a new folder, or an earlier site, which is replaced.
+        title: of its pages.
+    """
+    from benchmark.errors import RequestError
+    from benchmark.runner.reporter import Reporter
+    from leaderboard.site.build import build_site
+    from leaderboard.tables import read_entries
+
+    if not folders:
+        raise RequestError("at least one output folder of a run", "none", "for example: leaderboard runs/a --out site")
+    with Reporter().bar("site") as update:
+        site = build_site(read_entries(folders), out, title, update)
+    models, columns = len(site.board.models), len(site.board.columns)
+    _console().print(f"{models} models, {columns} columns, {site.pages} pages: open {site.index}", highlight=False)
+    return 0
+
+
+@app.command
 def verify(folder: Path) -> int:
     """Recompute every metric from its stored predictions; 1 when one is not reproduced.
 

@@ -89,6 +89,25 @@ def scores_of(columns: Sequence[Column], models: Sequence[str]) -> Scores:
     return Scores(tuple(models), tuple(column.label for column in whole), np.array(values), left_out)
 
 
+def rankable(columns: Sequence[Column], models: Sequence[str]) -> list[str]:
+    """The models to rank where none has every column: those that have the most complete block of the board.
+
+    Columns that more than half of the models have are kept, then the models that have all of these; where that leaves
+    fewer than two models, the pair with the most columns in common decides which.
+    """
+    has: np.ndarray = np.array([[model in column.cells for column in columns] for model in models], dtype=bool)
+    if len(models) < 2 or bool(has.all(axis=0).any()):
+        return list(models)
+    common = np.flatnonzero(has.mean(axis=0) > 0.5)
+    whole = np.all(has[:, common], axis=1)
+    if not len(common) or whole.sum() < 2:
+        shared = has.astype(np.int64) @ has.T.astype(np.int64)
+        np.fill_diagonal(shared, 0)
+        first, second = np.unravel_index(int(shared.argmax()), shared.shape)
+        whole = np.all(has[:, has[first] & has[second]], axis=1)
+    return [model for model, keep in zip(models, whole, strict=True) if keep]
+
+
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each column, (R, C) to (R, C): 1 is best, equals share the mean of their ranks."""
     return stats.rankdata(-values, axis=0)

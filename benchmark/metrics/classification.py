@@ -80,14 +80,18 @@ def estimates(table: pa.Table) -> list[Estimate]:
     return found
 
 
+def calibration_bins(confidence: np.ndarray) -> np.ndarray:
+    """Bin of each confidence, (N,) integers from 0: bin m of 15, from 1, holds those in ((m-1)/15, m/15]."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 def calibration_gaps(confidence: np.ndarray, hit: np.ndarray) -> np.ndarray:
     """What each sample adds to each bin's gap: (N, 15), hit - confidence in the column of its bin.
 
-    Bin m holds confidences in ((m-1)/15, m/15]; the calibration error is the sum over bins of |column mean|.
+    The calibration error is the sum over bins of |column mean|.
     """
-    index = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     gaps = np.zeros((len(hit), BINS))
-    gaps[np.arange(len(hit)), index] = hit - confidence
+    gaps[np.arange(len(hit)), calibration_bins(confidence)] = hit - confidence
     return gaps
 
 
