@@ -17,7 +17,7 @@ from benchmark.backbones.stem import contradiction, seen_pixels
 from benchmark.checkpoints.account import Account, account
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder, find_encoder
-from benchmark.checkpoints.inference.infer import infer
+from benchmark.checkpoints.inference.infer import heads_by_width, infer
 from benchmark.checkpoints.inference.inferred import shapes_of
 from benchmark.checkpoints.layouts import GENERIC, facts, get
 from benchmark.checkpoints.positions import fit_positions
@@ -89,9 +89,9 @@ def match_file(
     fitted = fit_positions(encoder.state, shapes_of(expected), known.positions, native, size)
     encoder = replace(encoder, state=fitted.state)
     matched = account(encoder, expected, head_names=paths, arch=what.canonical)
-    _check_heads(module, encoder.layout, what)
+    _check_heads(module, encoder, what)
     preprocessing = stated.model_copy(update={"size": size})
-    said = (*_chosen(encoder), *_pixels(encoder, preprocessing, preprocess), *notes, *fitted.notes)
+    said = (*_chosen(encoder), *_pixels(encoder, preprocessing, preprocess, archive), *notes, *fitted.notes)
     return Matched(archive, encoder, matched, what, module, paths, preprocessing, said)
 
 
@@ -189,7 +189,9 @@ def _chosen(encoder: Encoder) -> tuple[str, ...]:
     return (f"{encoder.key} was taken, as the layout {encoder.layout} says; --key chooses among it and {rivals}",)
 
 
-def _pixels(encoder: Encoder, preprocessing: Preprocessing, preprocess: Sequence[str]) -> tuple[str, ...]:
+def _pixels(
+    encoder: Encoder, preprocessing: Preprocessing, preprocess: Sequence[str], archive: Archive
+) -> tuple[str, ...]:
     """What there is to say on mean and std: that they are assumed, or against what the file remembers.
 
     Raises:
@@ -209,20 +211,21 @@ def _pixels(encoder: Encoder, preprocessing: Preprocessing, preprocess: Sequence
             f"mean {_text(preprocessing.mean)} and std {_text(preprocessing.std)} ({preprocessing.source})",
             f"give {named}--preprocess {likely}, or insist by --preprocess {insist}",
         )
-    if given or not preprocessing.source.startswith(ASSUMED):
+    family = {} if encoder.layout == GENERIC else get(encoder.layout).preprocessing
+    if given or "mean" in family or "mean" in archive.pixels:
         return ()
     evidence = f"; its first BatchNorm saw {seen}, where ImageNet's statistics give about 0 and 1" if seen else ""
     named = f"; it may be of the layout {' or '.join(others)}: say so by --layout" if others else ""
     return (f"mean and std are assumed to be ImageNet's{evidence}{named}; `inspect --audit` measures them",)
 
 
-def _check_heads(module: nn.Module, layout: str, arch: Architecture) -> None:
+def _check_heads(module: nn.Module, encoder: Encoder, arch: Architecture) -> None:
     """Stops where an architecture has another number of heads than its layout: all shapes agree, no feature does.
 
     Raises:
         BackboneError: it has.
     """
-    heads = facts(layout).heads
+    heads = heads_by_width(encoder)
     for part in module.modules():
         count, qkv = getattr(part, "num_heads", None), getattr(part, "qkv", None)
         if not isinstance(count, int) or not isinstance(qkv, nn.Linear):
@@ -230,7 +233,7 @@ def _check_heads(module: nn.Module, layout: str, arch: Architecture) -> None:
         wanted = heads.get(qkv.in_features)
         if wanted is not None and wanted != count:
             raise BackboneError(
-                f"{wanted} attention heads, which {layout} has at width {qkv.in_features}",
+                f"{wanted} attention heads, which {encoder.layout} has at width {qkv.in_features}",
                 f"{count} in {arch.canonical}",
                 f"leave --arch out, or add num_heads={wanted} to it",
             )

@@ -192,6 +192,8 @@ class Facts(_Entry):
             one of timm's has to be where several have these shapes.
         heads: attention heads by width, where a number is not the only one in use for that width.
         head_width: channels per head, where they are the same at every width that `heads` does not list.
+        learned_positions: `heads` is for networks that learned their positions, as all of this family did; a file of
+            this form with a table of sines and cosines is of other code, with heads of its own.
         options: further arguments of the architecture (`act_layer`, `norm_eps`, `global_pool`).
         config: those that the configuration of a folder says.
         published: its networks have timm's names and no free dimensions, so that the index of shapes decides.
@@ -202,6 +204,7 @@ class Facts(_Entry):
     arch: str = ""
     heads: Mapping[int, int] = {}
     head_width: int = 0
+    learned_positions: bool = False
     options: Mapping[str, Any] = {}
     config: tuple[Told, ...] = ()
     published: bool = False

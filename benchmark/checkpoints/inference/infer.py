@@ -54,7 +54,8 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
     }
     learned = _learned_positions(encoder.state.get("pos_embed"))
     names = (*stated_names(archive.tree), *stated_names(archive.config))
-    query = Query(shapes, _with_config(encoder.layout, archive), encoder.layout, size, names, learned)
+    known = _with_config(encoder.layout, archive).model_copy(update={"heads": heads_by_width(encoder)})
+    query = Query(shapes, known, encoder.layout, size, names, learned)
     if query.facts.published:
         return _from_file(query) or _from_index(query, encoder)
     return (
@@ -70,6 +71,16 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         or _from_layout(query)
         or _from_index(query, encoder)
     )
+
+
+def heads_by_width(encoder: Encoder) -> Mapping[int, int]:
+    """What the layout says of attention heads; nothing where the encoder's positions are unlike those of the family and
+    nobody asked for that layout.
+    """
+    known = facts(encoder.layout)
+    positions = encoder.state.get("pos_embed")
+    foreign = known.learned_positions and positions is not None and not _learned_positions(positions)
+    return {} if foreign and encoder.recognised else known.heads
 
 
 def _with_config(layout: str, archive: Archive) -> Facts:

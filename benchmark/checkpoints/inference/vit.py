@@ -65,7 +65,7 @@ def infer_vit(query: Query) -> Inferred | None:
         if width not in _SIZES:
             options["embed_dim"] = width
     options |= _depth(query, width, depth, size_name)
-    heads = _heads(query, width, notes)
+    heads = _heads(query, width, notes, base)
     gated = _is_swiglu(shapes)
     options |= {"num_heads": heads} if gated or heads != _default_heads(size_name) else {}
     options |= _mlp(shapes, width, 0.0 if gated else _RATIOS.get(size_name, 4.0))
@@ -113,8 +113,8 @@ def _default_heads(size: str) -> int:
     return {"tiny": 3, "small": 6, "base": 12}.get(size, 16)
 
 
-def _heads(query: Query, width: int, notes: list[str]) -> int:
-    """The number of heads: no shape says it.
+def _heads(query: Query, width: int, notes: list[str], base: str) -> int:
+    """The number of heads: no shape says it; `base` is the architecture but for them, for messages.
 
     Raises:
         CheckpointError: several are in use for this width, and the layout does not say which.
@@ -142,7 +142,7 @@ def _heads(query: Query, width: int, notes: list[str]) -> int:
         raise CheckpointError(
             f"the number of heads of a transformer of width {width}, which no shape says",
             f"{query.layout} layout, for which {shown} is possible",
-            f"give --layout (DINO and DeiT have {candidates[0]}, MoCo v3 has 12) or --arch with {shown}"
+            f"give --arch '{base}?num_heads={candidates[0]}' (DINO, DeiT) or num_heads=12 (MoCo v3, CAE, MAE-Lite)"
             if width in HEADS else f"give --arch with {shown or 'num_heads='}",
         )  # fmt: skip
     notes.append(f"{candidates[0]} heads: the number in use for width {width}")
@@ -225,7 +225,7 @@ def _beit(query: Query, width: int, patch: tuple[int, ...], depth: int) -> Infer
         side = (round((relative[0] - 3) ** 0.5) + 1) // 2
         native = (side * patch[0], side * patch[1])
     else:
-        heads = _heads(query, width, notes)
+        heads = _heads(query, width, notes, f"beit_{size_name}_patch16_224")
     if "pos_embed" in shapes:
         native = _grid(query, patch)[0]
     size = query.size or native or (224, 224)

@@ -79,6 +79,26 @@ def test_deits_small_vits_have_its_heads(tmp_path: Path, size: str, heads: int) 
     assert_pooled(backbone, network)
 
 
+@pytest.mark.parametrize(("size", "width", "few"), [("tiny", 192, 3), ("small", 384, 6)])
+def test_fixed_positions_in_deits_form_leave_the_heads_to_the_user(
+    tmp_path: Path, size: str, width: int, few: int
+) -> None:
+    """MoCo v3's ViT-S fine-tuned by DeiT's code: weights and classifier under `model`, and 12 heads."""
+    network = made(f"vit_{size}_patch16_224", img_size=32, num_heads=12)
+    angles = torch.rand(1, 5, width // 2, generator=torch.Generator().manual_seed(0)) * 6
+    with torch.no_grad():
+        network.pos_embed.copy_(torch.cat([angles.sin(), angles.cos()], dim=-1))
+        network.pos_embed[:, 0] = 0  # the class token has none
+    path = saved(tmp_path, {"model": network.state_dict()})
+    with pytest.raises(CheckpointError, match=f"num_heads={few} or num_heads=12 is possible"):
+        open_backbone(path)
+    backbone = open_backbone(path, arch=f"vit_{size}_patch16_224?num_heads=12&img_size=32")
+    assert backbone.origin.layout == "deit" and backbone.module.blocks[0].attn.num_heads == 12
+    assert_pooled(backbone, network)
+    told = open_backbone(path, layout="deit")  # whoever names the family answers for it
+    assert told.module.blocks[0].attn.num_heads == few
+
+
 def test_a_deit_file_that_lost_a_block_is_refused(tmp_path: Path) -> None:
     state = {k: v for k, v in made("vit_tiny_patch16_224", img_size=32).state_dict().items() if "blocks.5." not in k}
     with pytest.raises(CheckpointError, match=r"blocks\.5"):
