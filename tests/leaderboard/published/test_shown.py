@@ -85,6 +85,16 @@ def test_wide_tables_for_programs_keep_numbers_apart(entries: list[Entry]) -> No
     assert frame.loc["other"].tolist() == [70.0, "76.1!"]
 
 
+def test_a_wide_column_has_the_published_figures_of_its_headline_only() -> None:
+    """64.2 is published at k = 20, the headline; 63.9, 62.9 and 61.9 at other k."""
+    base = entry(64.2, weights="mmselfsup_byol_resnet50_8xb32-accum16-coslr-200e").result
+    others = tuple(base.metrics[0].model_copy(update={"name": f"top1@k{k}"}) for k in (10, 100, 200))
+    several = Entry(Path("runs"), base.model_copy(update={"metrics": (*base.metrics, *others)}))
+    assert len(match.beside([several])) == 4
+    frame = frames.wide_table_published([several])
+    assert frame["imagenet-1k/knn/top1@k20 published"].tolist() == ["64.2"]
+
+
 def test_what_a_figure_is_worth_is_marked(entries: list[Entry]) -> None:
     (one,) = match.beside(entries[:1])
     suspect = replace(one, row=replace(one.row, flag="SUSPECT: x"), contradicted=None)
