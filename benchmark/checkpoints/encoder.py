@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -97,7 +98,7 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> tup
     if layout == GENERIC:
         return None, ()
     entries = [key for key in archive.tree if isinstance(key, str)] if isinstance(archive.tree, dict) else []
-    entries += facts_of(archive.config)
+    entries += [*facts_of(archive.config), *facts_of(_arguments(archive.tree), "args")]
     names = {
         ".".join((*c.path, name)): tuple(value.shape) if isinstance(value, LazyTensor) else ()
         for c in found
@@ -120,6 +121,16 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> tup
         todo = f"it looks like --layout {' or '.join(near)}" if near else "leave --layout out, or see `list layouts`"
         raise CheckpointError(f"a checkpoint of the layout {layout}", f"{archive.path.name} without its entries", todo)
     return family, ()
+
+
+def _arguments(tree: Any) -> Mapping[str, Any]:
+    """The arguments of the training run, where its script saved them."""
+    arguments = tree.get("args") if isinstance(tree, dict) else None
+    if isinstance(arguments, Placeholder):
+        return arguments.attributes
+    return (
+        {key: value for key, value in arguments.items() if isinstance(key, str)} if isinstance(arguments, dict) else {}
+    )
 
 
 def _says(layout: Layout) -> tuple[object, ...]:

@@ -69,11 +69,11 @@ def read_folder(path: Path) -> Folder | None:
     return None
 
 
-def facts_of(config: Mapping[str, Any]) -> Iterator[str]:
+def facts_of(config: Mapping[str, Any], origin: str = "config") -> Iterator[str]:
     """The plain values of a configuration as names that layouts recognise: `config:model_type=vit`."""
     for name, value in _flat(config):
         if isinstance(value, (str, int, float, bool)):
-            yield f"config:{name}={str(value).lower() if isinstance(value, bool) else value}"
+            yield f"{origin}:{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def entry(config: Mapping[str, Any], name: str) -> Any:

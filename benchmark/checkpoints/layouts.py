@@ -107,7 +107,8 @@ class Recognise(_Entry):
     """What a file of a family has.
 
     Attributes:
-        entries: names of top-level entries, all of which must occur.
+        entries: names of top-level entries, all of which must occur; what the configuration of a folder or the saved
+            arguments of a training run say counts among them (`config:model_type=vit`, `args:nb_classes=1000`).
         keys: dotted names of tensors (with the entries that lead to them), all of which must occur.
         absent: names of entries or tensors, none of which may occur.
         certain: names of entries or tensors, all of which must occur for the layout to be taken without being asked
@@ -223,8 +224,8 @@ class Layout(_Entry):
         methods: the published methods whose files these are, for the documentation.
         recognise: what such a file has; empty for layouts that only `--layout` chooses.
         over: layouts that this one is preferred to where both recognise a file.
-        encoder: which of the file's encoders to take: dotted name parts, the first that exists. A string alone means
-            the file itself.
+        encoder: which of the file's encoders to take: dotted name parts, the first that exists; with a dot at its end,
+            that very place, with all that lies beside an encoder in it. An empty string means the file itself.
         renames: substitutions in the encoder's keys, in order, after the prefix is gone.
         changes: what then happens to its tensors, in order.
         drops: tensors left out of this family beyond the common rules; asked first.

@@ -208,6 +208,31 @@ def test_beit_fine_tuned_has_a_table_per_block_and_a_head(opened: Opener) -> Non
     assert any("beitv2-finetuned" in notice for notice in backbone.origin.notices)
 
 
+@pytest.mark.parametrize(
+    ("told", "layout", "mean"), [(True, "beitv2-finetuned", 0.485), (False, "beit-finetuned", 0.5)]
+)
+def test_the_saved_arguments_say_which_statistics_a_fine_tuned_beit_saw(
+    opened: Opener, told: bool, layout: str, mean: float, tmp_path: Path
+) -> None:
+    """The tensors of BEiT's and BEiT v2's fine-tuned networks are the same; their script saves its arguments."""
+    network = beit()
+    for args in (argparse.Namespace(imagenet_default_mean_and_std=told), {"imagenet_default_mean_and_std": told}):
+        backbone = opened({"model": network.state_dict(), **TRAINING, "args": args})
+        assert (backbone.origin.layout, backbone.preprocessing.mean[0]) == (layout, mean)
+    torch.save({"model": network.state_dict()}, tmp_path / "released.pth")  # without arguments
+    named = open_backbone(str(tmp_path / "released.pth"), layout="beitv2-finetuned")
+    assert named.preprocessing.mean[0] == 0.485 and named.head is not None
+
+
+def test_the_saved_arguments_say_which_statistics_a_pretrained_beit_saw(opened: Opener) -> None:
+    network = shared_beit()
+    for told, layout, mean in ((True, "beit-in1k", 0.485), (False, "beit", 0.5)):
+        args = argparse.Namespace(imagenet_default_mean_and_std=told)
+        backbone = opened({"model": pretrained_beit(network), **TRAINING, "args": args})
+        assert (backbone.origin.layout, backbone.preprocessing.mean[0]) == (layout, mean)
+        assert_features(backbone, network)
+
+
 def test_a_beit_file_that_lost_a_bias_is_refused(opened: Opener) -> None:
     state = pretrained_beit(shared_beit())
     del state["blocks.1.attn.v_bias"]
