@@ -189,6 +189,12 @@ def find_candidates(found: list[Collected], expected: Collection[str] | None = N
     return [Candidate(home, prefix) for home in held for prefix in _by_names(home)]
 
 
+def copies_of(chosen: Candidate) -> list[Candidate]:
+    """The other places of a state dict that hold an encoder of the chosen one's tensors, whatever they are called."""
+    inside = [c for c in _by_evidence([chosen.home], chosen.names) if not c.prefix.startswith(chosen.prefix)]
+    return [c for c in inside if not chosen.prefix.startswith(c.prefix)]
+
+
 def _by_evidence(found: list[Collected], expected: Collection[str]) -> list[Candidate]:
     names = {name for name in expected if not name.endswith("num_batches_tracked")}
     scored: list[tuple[int, Candidate]] = []

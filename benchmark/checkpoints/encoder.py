@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmark.checkpoints.archive import Archive
-from benchmark.checkpoints.candidates import Candidate, Collected, collections_of, find_candidates, kind_of
+from benchmark.checkpoints.candidates import Candidate, Collected, collections_of, copies_of, find_candidates, kind_of
 from benchmark.checkpoints.folders import facts_of
 from benchmark.checkpoints.layouts import GENERIC, DropRule, Layout, get, known, recognise, rules
 from benchmark.checkpoints.placeholder import Placeholder
@@ -223,6 +223,9 @@ def _take(
     home, prefix = chosen.home, chosen.prefix
     # A candidate that the chosen one lies in is no other encoder.
     rivals = [c for c in candidates if c is not chosen and not (c.home is home and prefix.startswith(c.prefix))]
+    if explicit or (family and family.encoder):  # somebody chose: every other copy was not, under whatever name
+        known = {(c.home.path, c.prefix) for c in rivals}
+        rivals += [c for c in copies_of(chosen) if (c.home.path, c.prefix) not in known]
     dropped, strays = [], []
     for name in home.tensors:
         if name.startswith(prefix):
@@ -269,7 +272,7 @@ def _load(archive: Archive, name: str, value: LazyTensor | Placeholder) -> Tenso
 
 def _beside(name: str, chosen: Candidate, rivals: list[Candidate], family: Layout | None) -> Dropped | None:
     for rival in rivals:
-        if name.startswith(rival.prefix):
+        if name.startswith(_branch_of(rival, chosen)):
             return Dropped(name, f"another encoder of the file ({rival.key}), not chosen", "encoder")
     for parent, segment in chosen.parents():
         if name.startswith(parent):
@@ -278,6 +281,13 @@ def _beside(name: str, chosen: Candidate, rivals: list[Candidate], family: Layou
             if rule:
                 return Dropped(name, rule.reason, rule.kind)
     return None
+
+
+def _branch_of(rival: Candidate, chosen: Candidate) -> str:
+    """The module that holds a rival and its heads, but not the chosen encoder: where their prefixes part."""
+    mine, theirs = chosen.prefix.split("."), rival.prefix.split(".")
+    shared = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), len(mine))
+    return "".join(f"{part}." for part in theirs[: shared + 1] if part)
 
 
 def _ignored(

@@ -334,3 +334,29 @@ def test_other_packages_add_layouts_with_renames(saved: Any, monkeypatch: pytest
 def test_the_shipped_layouts_are_well_formed() -> None:
     assert {"moco", "moco-v3", "dino"} <= set(layouts.known())
     assert all(layout.summary and layout.source for layout in layouts.known().values())
+
+
+@pytest.mark.parametrize("second", ["encoder_k", "momentum", "model_t", "alignment", "target_network.encoder"])
+def test_whoever_chooses_one_of_two_encoders_has_the_other_named_whatever_it_is_called(second: str, saved: Any) -> None:
+    """One rule for MoCo's key encoder, PixPro's, W-MSE's and BYOL's targets: an equal set of tensors is an encoder."""
+    copy = {**state(f"module.{second}.", seed=1), **layers(f"module.{second.partition('.')[0]}.own_head")}
+    content = {"model": {**state("module.encoder."), **copy, **layers("module.projector")}}
+    encoder = find_encoder(saved(content), key="model.module.encoder")
+    assert torch.equal(encoder.state["conv1.weight"], state()["conv1.weight"])
+    reasons = {drop.key: drop.reason for drop in encoder.dropped}
+    place = f"model.module.{second.partition('.')[0]}"
+    assert reasons[f"module.{second}.conv1.weight"].startswith(f"another encoder of the file ({place}")
+    assert all("not chosen" in reasons[name] for name in copy)
+    assert any(other.startswith(place) for other in encoder.others)
+    other = find_encoder(saved(content), key=f"model.module.{second}")
+    assert torch.equal(other.state["conv1.weight"], state(seed=1)["conv1.weight"])
+
+
+def test_a_second_copy_that_nobody_chose_between_is_no_explanation(saved: Any) -> None:
+    content = {"model": {**state("module.encoder."), **state("module.mystery.", seed=1)}}
+    try:
+        encoder = find_encoder(saved(content), expected=set(EXPECTED))
+    except CheckpointError as error:
+        assert "one encoder" in str(error)  # asked for, never guessed
+    else:
+        pytest.fail(f"{encoder.key} was guessed")
