@@ -18,7 +18,7 @@ from benchmark.backbones.classifier import remove_classifier
 from benchmark.backbones.modules import ModuleBackbone
 from benchmark.backbones.options import Value, split_options, written
 from benchmark.backbones.python_factory import build_from_factory
-from benchmark.backbones.timm_models import TimmBackbone, build_timm, input_size
+from benchmark.backbones.timm_models import TimmBackbone, bound_to_size, build_timm, input_size
 from benchmark.backbones.torchvision_models import TorchvisionVit, build_torchvision
 from benchmark.errors import BackboneError
 
@@ -99,12 +99,7 @@ class Architecture:
         if self.family != "timm" or "img_size" in self.options:
             return self
         module = self.build(blank=True)
-        patches = getattr(module, "patch_embed", None)
-        # Others (XCiT) compute what depends on the size as they go.
-        bound = getattr(patches, "strict_img_size", False) or isinstance(
-            getattr(module, "pos_embed", None), nn.Parameter
-        )
-        if not hasattr(patches, "img_size") or not bound or self.size_of(module) == size:
+        if not bound_to_size(module) or self.size_of(module) == size:  # XCiT computes what depends on the size
             return self
         value: Value = size[0] if size[0] == size[1] else size
         return Architecture(self.family, self.name, {**self.options, "img_size": value})

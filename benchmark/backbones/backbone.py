@@ -202,6 +202,13 @@ class Backbone(ABC):
             self._features(self._to_input(image), frozenset({self.default_representation}), ())
         return int(counter.get_total_flops()) // 2
 
+    def _bare_maps(self, x: Tensor, layers: tuple[int, ...]) -> dict[int, Tensor]:
+        """The maps of layers as they leave them: without the final norm of a transformer and without layers behind.
+
+        Here those of `_features`; a kind of encoder whose maps these are not says which they are.
+        """
+        return self._features(x, frozenset(), layers).maps
+
     @property
     def batch_limit(self) -> int | None:
         """The largest batch that fitted after memory had run out; None when it never did."""

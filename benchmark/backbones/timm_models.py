@@ -84,6 +84,13 @@ def input_size(model: nn.Module, options: Mapping[str, Value]) -> tuple[int, int
     return int(typing.cast(int, height)), int(typing.cast(int, width))
 
 
+def bound_to_size(model: nn.Module) -> bool:
+    """Whether a timm model takes images of the size that it was built for only; others compute it as they go."""
+    patches = getattr(model, "patch_embed", None)
+    fixed = getattr(patches, "strict_img_size", False) or isinstance(getattr(model, "pos_embed", None), nn.Parameter)
+    return hasattr(patches, "img_size") and bool(fixed)
+
+
 def card_preprocessing(model: nn.Module, name: str, options: Mapping[str, Value], overridden: bool) -> Preprocessing:
     """The preprocessing that the card of timm's weights states.
 
@@ -275,6 +282,13 @@ class TimmBackbone(Backbone):
             maps[last] = self._map_of(final)
         vectors.update({name: self._readers[name](final) for name in names if name in self._readers})
         return Raw(vectors, maps)
+
+    def _bare_maps(self, x: Tensor, layers: tuple[int, ...]) -> dict[int, Tensor]:
+        m: Any = self.module
+        if not self._arguments:
+            return super()._bare_maps(x, layers)
+        maps = m.forward_intermediates(x, indices=list(layers), output_fmt="NCHW", intermediates_only=True)
+        return dict(zip(layers, maps, strict=True))
 
 
 def close(a: Tensor, b: Tensor) -> bool:

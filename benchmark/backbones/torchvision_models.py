@@ -113,3 +113,9 @@ class TorchvisionVit(Backbone):
             found["last4"] = torch.cat([normed[i][:, 0] for i in range(depth - 4, depth)], dim=1)
         maps = {i: normed[i][:, 1:].transpose(1, 2).unflatten(2, self._side) for i in layers}
         return Raw({name: found[name] for name in names}, maps)
+
+    def _bare_maps(self, x: Tensor, layers: tuple[int, ...]) -> dict[int, Tensor]:
+        outputs: dict[str, Tensor] = {}
+        with watched(self.module, [self._blocks[i] for i in layers], None, outputs.__setitem__):
+            self.module(x)
+        return {i: outputs[self._blocks[i]][:, 1:].transpose(1, 2).unflatten(2, self._side) for i in layers}

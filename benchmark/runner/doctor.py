@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.backbones.execution import plan_execution
-from benchmark.runner.provenance import code_version, hardware
+from benchmark.runner.provenance import code_version, compiled_mmcv, hardware
 from benchmark.runner.request import default_cache
 
 
@@ -37,8 +37,10 @@ _PARTS = (
     _Part("faiss-cpu", "", "no exact k-NN on the CPU"),
     _Part("faiss-gpu", "gpu", "k-NN on a GPU runs in torch (equally exact)"),
     _Part("datasets", "hub", "no hf: sources"),
-    _Part("onedl-mmdetection", "dense", "no detection heads"),
-    _Part("onedl-mmsegmentation", "dense", "no trained segmentation heads"),
+    _Part("onedl-mmcv", "dense", "no trained dense heads"),
+    _Part("onedl-mmdetection", "dense", "no detection heads (Faster and Mask R-CNN, RetinaNet, ViTDet)"),
+    _Part("onedl-mmsegmentation", "dense", "no trained segmentation heads (UPerNet, FCN)"),
+    _Part("pycocotools", "dense", "no COCO metrics"),
     _Part("ray", "ray", "no cluster engine"),
 )
 
@@ -54,7 +56,7 @@ def render() -> RenderableType:
         except PackageNotFoundError:
             found, style = "missing", "yellow" if part.extra else "red"
         cost = "" if found != "missing" else part.without + _remedy(part)
-        table.add_row(part.distribution, Text(found, style=style), cost)
+        table.add_row(part.distribution, Text(found, style=style), Text(cost))  # [extra] would be read as markup
     return Group(table, *(Text(line) for line in _machine()))
 
 
@@ -70,6 +72,13 @@ def _machine() -> list[str]:
         f"device: {device} ({hardware(device)})"
         + ("" if gpus else "; no GPU usable by torch: expect minutes, not seconds")
     ]
+    if (compiled := compiled_mmcv()) is not None:
+        operators = (
+            "compiled with mmcv"
+            if compiled
+            else f"mmcv is the lite one, torchvision {version('torchvision')} serves them (nothing to compile)"
+        )
+        lines.append(f"operators of dense heads: {operators}")
     cache = default_cache()
     present = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(present).free / 2**30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import resource
@@ -9,12 +10,25 @@ import sys
 import uuid
 from datetime import datetime, timezone
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "faiss-cpu", "faiss-gpu", "numpy", "pillow")
+_DENSE = ("onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation", "pycocotools")
+
+
+def compiled_mmcv() -> bool | None:
+    """Whether the mmcv installed has compiled operators (True), or is a lite one (False); None without any.
+
+    Nothing of it is imported.
+    """
+    package = importlib.util.find_spec("mmcv")
+    if package is None or package.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec("mmcv._ext", list(package.submodule_search_locations)) is not None
 
 
 def new_run_id() -> str:
@@ -31,7 +45,7 @@ def now() -> str:
 def libraries() -> dict[str, str]:
     """Installed versions of the libraries that figures could depend on."""
     found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *_DENSE):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

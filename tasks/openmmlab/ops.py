@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 import torchvision
 
 from benchmark.errors import RequestError
+from benchmark.runner.provenance import compiled_mmcv
 from tasks.openmmlab import kernels
 
 EXTENSION = "mmcv._ext"
@@ -79,14 +79,6 @@ class Served(ModuleType):
         return missing
 
 
-def installed() -> bool | None:
-    """Whether a compiled mmcv is there (True), a lite one (False), or none (None); imports neither."""
-    package = importlib.util.find_spec("mmcv")
-    if package is None or package.submodule_search_locations is None:
-        return None
-    return PathFinder.find_spec(EXTENSION, list(package.submodule_search_locations)) is not None
-
-
 def provide() -> Operators:
     """Sees to it that mmcv finds its operators; has to be called before anything of mmcv, mmdet or mmseg is imported.
 
@@ -105,7 +97,7 @@ def provide() -> Operators:
 
 
 def _load() -> ModuleType:
-    compiled = installed()
+    compiled = compiled_mmcv()
     if compiled is None:
         raise RequestError(
             "mmcv, mmdet and mmseg for trained dense heads", "no mmcv", "pip install 'transferbench[dense]'"

@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
 from benchmark.errors import RequestError
+from benchmark.runner.provenance import compiled_mmcv
 from tasks.openmmlab import kernels, ops
 from tests.tasks.openmmlab.cases import CASES, boxes
 from tests.tasks.openmmlab.make_reference import REFERENCE
@@ -156,7 +157,7 @@ def test_half_precision_is_computed_in_float32_and_rounded_once(kind: torch.dtyp
     assert torch.equal(half.grad, full.grad.to(kind))
 
 
-@pytest.mark.skipif(bool(ops.installed()), reason="a compiled mmcv serves everything")
+@pytest.mark.skipif(compiled_mmcv() is True, reason="a compiled mmcv serves everything")
 def test_an_operator_that_is_not_served_says_its_name_and_what_to_do() -> None:
     from mmcv.ops import soft_nms
 
@@ -187,7 +188,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def test_a_compiled_mmcv_is_used_where_there_is_one(package: Callable[[str], None]) -> None:
     package("nms = 'theirs'")
-    assert ops.installed() and ops.provide().compiled
+    assert compiled_mmcv() and ops.provide().compiled
     assert sys.modules[ops.EXTENSION].nms == "theirs"
 
 
@@ -200,7 +201,7 @@ def test_a_compiled_mmcv_for_another_torch_stops_instead_of_being_replaced(packa
 
 def test_coming_after_mmcv_gave_up_on_its_operators_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, ops.EXTENSION)
-    monkeypatch.setattr(ops, "installed", lambda: False)
+    monkeypatch.setattr(ops, "compiled_mmcv", lambda: False)
     monkeypatch.setitem(sys.modules, "mmcv.cnn", ModuleType("mmcv.cnn"))
     with pytest.raises(RequestError, match=r"mmcv\.cnn imported without operators"):
         ops.provide()

@@ -1,0 +1,99 @@
+"""Any encoder of the harness where mmdet and mmseg want a backbone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.encoder import Encoder
+from benchmark.errors import RequestError
+from tasks.openmmlab.windows import WindowedEncoder
+
+
+@MODELS.register_module(name="HarnessBackbone")
+class HarnessBackbone(nn.Module):
+    """A loaded encoder as `backbone=dict(type="HarnessBackbone", backbone=..., ...)` of an mmdet or mmseg model.
+
+    The weights are those of the checkpoint: nothing is initialised and nothing loaded. Images come in as
+    `preprocessor.normalisation` has them normalised.
+
+    Args:
+        backbone: the loaded encoder, opened for the size of the task where it is bound to one.
+        layers, norm: as `Encoder` takes them.
+        frozen: no gradients, and evaluation mode whatever the model is in: statistics of BatchNorm, dropout and
+            stochastic depth are left alone.
+        still_norm: BatchNorm keeps its statistics while all else is trained (mmdet's `norm_eval`).
+        window, whole, relative: as `WindowedEncoder` takes them; window 0 leaves attention as it is.
+        synchronise: BatchNorm over all processes, where there are several (SyncBN of MoCo's protocols).
+        checkpointing: trade time for memory: activations of blocks are computed twice.
+
+    Raises:
+        RequestError: checkpointing of an encoder that does not offer it.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: int | Sequence[int] | None = None,
+        norm: bool = False,
+        frozen: bool = False,
+        still_norm: bool = False,
+        window: int = 0,
+        whole: Sequence[int] | None = None,
+        relative: bool = True,
+        synchronise: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.frozen, self.still_norm = frozen, still_norm
+        self.encoder: Encoder = (
+            WindowedEncoder(backbone, window, whole, relative) if window else Encoder(backbone, layers, norm)
+        )
+        self.channels = [stage.channels for stage in self.encoder.stages]
+        self.strides = [stage.stride for stage in self.encoder.stages]
+        if frozen:
+            self.encoder.requires_grad_(False)
+        elif synchronise and torch.distributed.is_available() and torch.distributed.is_initialized():
+            self.encoder.module = nn.SyncBatchNorm.convert_sync_batchnorm(self.encoder.module)
+        if checkpointing:
+            _checkpoint(self.encoder.module)
+        self.train(self.training)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps (B, D_i, h_i, w_i) of the layers, of images (B, 3, H, W)."""
+        with torch.no_grad() if self.frozen else contextlib.nullcontext():
+            maps: tuple[Tensor, ...] = self.encoder(x)
+            return maps
+
+    def train(self, mode: bool = True) -> HarnessBackbone:
+        """As torch has it, but for what is frozen."""
+        super().train(mode and not self.frozen)
+        self.training = mode
+        if mode and self.still_norm:
+            for part in self.encoder.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Leaves the weights of the checkpoint: mmengine asks every part of a model to initialise itself."""
+
+
+def _checkpoint(module: Any) -> None:
+    """Has the blocks of an encoder keep no activations.
+
+    Raises:
+        RequestError: an encoder that does not offer it.
+    """
+    if not hasattr(module, "set_grad_checkpointing"):
+        raise RequestError(
+            "an encoder that can compute activations twice", type(module).__name__, "leave checkpointing out"
+        )
+    module.set_grad_checkpointing(True)

@@ -1,0 +1,73 @@
+"""Groups of parameters with learning rates that fall from the head to the first layer, and without decay of norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models._manipulate import group_parameters
+from torch import nn
+
+from benchmark.errors import RequestError
+from tasks.openmmlab.adapter import HarnessBackbone
+
+_TAIL = ("norm.", "fc_norm.")  # the final norm of a transformer, which stands behind its last block
+
+
+def layer_ids(encoder: nn.Module) -> tuple[dict[str, int], int]:
+    """(parameter -> layer, L + 1): 0 for patch and position embeddings, i for the i-th of L blocks, L + 1 for the rest.
+
+    The rule of BEiT and MAE (util/lr_decay.py, get_layer_id_for_vit) and of ViTDet (get_vit_lr_decay_rate), by timm's
+    own account of what belongs to which block. timm counts the final norm to the last block, these do not.
+
+    Raises:
+        RequestError: a network that has no such account.
+    """
+    matcher = getattr(encoder, "group_matcher", None)
+    if matcher is None:
+        raise RequestError(
+            "an encoder that says which parameters belong to which block, for a layer decay",
+            type(encoder).__name__,
+            "set layer_decay=1, or load the checkpoint into an architecture of timm",
+        )
+    ids: dict[str, int] = group_parameters(encoder, matcher(coarse=False), reverse=True)
+    last = 1 + max(ids.values())
+    return {name: last if name.startswith(_TAIL) else layer for name, layer in ids.items()}, last
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimiser over the parameters of a model that are trained.
+
+    A parameter of layer i of L blocks learns at lr * layer_decay^(L + 1 - i), everything outside of the backbone at lr.
+    Vectors (norms, biases) and what timm names so (embeddings of positions) have no weight decay, as MAE and BEiT do.
+
+    Args:
+        model: an mmdet or mmseg model on a `HarnessBackbone`.
+        lr: of the head.
+        weight_decay: of everything else.
+        layer_decay: 1 for one rate.
+    """
+    scales: dict[int, float] = {}
+    spared: set[int] = set()
+    for part in model.modules():
+        if not isinstance(part, HarnessBackbone):
+            continue
+        module: Any = part.encoder.module
+        own = dict(module.named_parameters())
+        if hasattr(module, "no_weight_decay"):
+            spared |= {id(own[name]) for name in module.no_weight_decay() if name in own}
+        if layer_decay != 1.0:
+            ids, last = layer_ids(module)
+            scales |= {id(own[name]): layer_decay ** (last - layer) for name, layer in ids.items()}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = scales.get(id(parameter), 1.0)
+        decay = 0.0 if parameter.ndim <= 1 or id(parameter) in spared else weight_decay
+        group = groups.setdefault(
+            (scale, decay), {"params": [], "lr": lr * scale, "weight_decay": decay, "lr_scale": scale}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
