@@ -32,7 +32,7 @@ Format = Literal["terminal", "csv", "md", "latex", "json", "parquet"]
 
 @app.command
 def demo(*, out: Path = Path("runs/demo"), cache: Path | None = None, device: str = "auto") -> int:
-    """The whole frozen battery on generated scenes and four tiny shipped backbones, then the table.
+    """The whole frozen battery on generated scenes and four tiny shipped backbones, then the table and the site.
 
     Args:
         out: where results go.
@@ -45,7 +45,7 @@ def demo(*, out: Path = Path("runs/demo"), cache: Path | None = None, device: st
 
     code = _run(demo_request(out, cache, device), dry_run=False)
     _console().print(reading(read_entries([out])))
-    return code
+    return max(code, leaderboard(out, out=out / "site", title="Transferbench demo"))
 
 
 @app.command
@@ -181,6 +181,7 @@ def table(
     wide: Annotated[bool, Parameter(negative=())] = False,
     ranking: Annotated[bool, Parameter(negative=())] = False,
     published: Annotated[bool, Parameter(negative=())] = False,
+    by: Annotated[tuple[str, ...], Many] = (),
     output: Path | None = None,
 ) -> int:
     """Results as a table: for people in the terminal, or in a format for programs and papers.
@@ -193,11 +194,14 @@ def table(
             far the columns agree.
         published: published figures of the same weights (`weights` of a model card) under the same protocol beside the
             measured ones, with the difference and whether the two contradict each other.
+        by: apples to apples: a table (and ranking) for each group of models that share these facts: `architecture`,
+            `pretraining_data`, `epochs`, `method`, or a name that model cards have under `groups`.
         output: a file to write instead of the standard output.
     """
     from benchmark.errors import RequestError
     from leaderboard import standing
     from leaderboard.formats import encode
+    from leaderboard.groups import grouped
     from leaderboard.published import frames, terminal
     from leaderboard.tables import long_table, read_entries, wide_table
     from leaderboard.terminal import render
@@ -205,10 +209,15 @@ def table(
     if not folders:
         raise RequestError("at least one output folder of a run", "none", "for example: table runs/a runs/b")
     entries = read_entries(folders)
+    if by and (format != "terminal" or output is not None):
+        raise RequestError("--by in the terminal", f"--format {format}", "other formats have a column for every fact")
     if format == "terminal" and output is None:
-        _console().print(render(entries))
-        if ranking:
-            _console().print(standing.render(entries))
+        for facts, group in grouped(entries, by).items():
+            if by:
+                _console().rule(", ".join(facts), align="left")
+            _console().print(render(group))
+            if ranking:
+                _console().print(standing.render(group))
         if published:
             _console().print(terminal.render(entries))
         return 0

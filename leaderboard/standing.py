@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from leaderboard.ranking import AGGREGATES, Scores, aggregate, correlations, pareto, rank_test, scores_of
-from leaderboard.tables import Entry, wide_columns
+from leaderboard.families import family_of_column
+from leaderboard.ranking import AGGREGATES, Scores, aggregate, correlations, pareto, rank_test, rankable, scores_of
+from leaderboard.tables import Column, Entry, wide_columns
 
 SHOWN = 12  # columns of the table of correlations
 
@@ -21,12 +22,30 @@ def render(entries: Sequence[Entry]) -> RenderableType:
     """Aggregates of every model with intervals, groups that do not differ, and how far the columns agree.
 
     Raises:
-        ResultError: fewer than two models, or no column that all of them have.
+        ResultError: fewer than two models, or no column that two of them have.
     """
+    columns = wide_columns(entries)
     models = list(dict.fromkeys(entry.result.model.name for entry in entries))
-    scores = scores_of(wide_columns(entries), models)
     params = {entry.result.model.name: entry.result.model.params for entry in entries}
-    return Group(_aggregates(scores, params), Text("\n".join(_notes(scores)), style="dim"), *_agreement(scores))
+    families = list(dict.fromkeys(family_of_column(column) for column in columns))
+    parts = _part("", columns, models, params)
+    if len(families) > 1:
+        for family in families:
+            mine = [column for column in columns if family_of_column(column) == family]
+            if len(mine) > 1:
+                parts += _part(family, mine, models, params)
+    return Group(*parts)
+
+
+def _part(title: str, columns: Sequence[Column], models: Sequence[str], params: dict[str, int]) -> list[RenderableType]:
+    """The ranking over all columns, or over those of one kind of transfer."""
+    ranked = rankable(columns, models)
+    scores = scores_of(columns, ranked)
+    notes = _notes(scores)
+    if len(ranked) < len(models):
+        notes.append(f"not ranked, because they lack too much: {', '.join(m for m in models if m not in ranked)}")
+    heading: list[RenderableType] = [Text(title, style="bold")] if title else []
+    return [*heading, _aggregates(scores, params), Text("\n".join(notes), style="dim"), *_agreement(scores)]
 
 
 def _aggregates(scores: Scores, params: dict[str, int]) -> Table:

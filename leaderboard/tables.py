@@ -197,14 +197,15 @@ def _suffix(clusters: list[list[Entry]], index: int) -> str:
 
 
 def _column(label: str, cluster: list[Entry]) -> Column:
-    cells: dict[str, tuple[Entry, ...]] = {}
-    models = list(dict.fromkeys(entry.result.model.name for entry in cluster))
-    for model in models:
-        done = [e for e in cluster if e.result.model.name == model and e.result.status == "done"]
-        if done:
-            cells[model] = tuple(sorted(done, key=lambda entry: entry.result.seed))
-    failed = frozenset(model for model in models if model not in cells)
-    return Column(label, cluster[0].result.headline, cells, failed)
+    done: dict[str, list[Entry]] = {}
+    models = dict.fromkeys(entry.result.model.name for entry in cluster)
+    for entry in cluster:
+        if entry.result.status == "done":
+            done.setdefault(entry.result.model.name, []).append(entry)
+    cells = {
+        model: tuple(sorted(done[model], key=lambda entry: entry.result.seed)) for model in models if model in done
+    }
+    return Column(label, cluster[0].result.headline, cells, frozenset(models.keys() - cells.keys()))
 
 
 def wide_table(entries: Sequence[Entry]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from statistics import fmean
 from benchmark.errors import ResultError
 from benchmark.results.schema import ModelRecord, Result
 from benchmark.results.store import safe_name
-from leaderboard.families import family_of
+from leaderboard.families import family_of_column
 from leaderboard.pairwise import Pairs, best_first, clear_winner, compare_all
 from leaderboard.tables import Column, Entry, mean_over_seeds, wide_columns
 
@@ -118,15 +118,15 @@ def make_board(entries: Sequence[Entry], title: str, tested: int = TESTED) -> Bo
     columns = [column for column in wide_columns(entries) if column.cells]
     if not columns:
         raise ResultError("a finished result", f"{len(entries)} that failed", "mend what failed and run again")
-    families = list(dict.fromkeys(_family(column) for column in columns))
-    columns.sort(key=lambda column: families.index(_family(column)))
+    families = list(dict.fromkeys(family_of_column(column) for column in columns))
+    columns.sort(key=lambda column: families.index(family_of_column(column)))
     slugs = _slugs([column.label for column in columns])
     most = max(2, tested // len(columns))
     shown = []
     for column, slug in zip(columns, slugs, strict=True):
         figures = _figures(column)
         pairs = compare_all(column, list(figures)[:most])
-        shown.append(BoardColumn(column, slug, _family(column), figures, pairs, clear_winner(column, pairs)))
+        shown.append(BoardColumn(column, slug, family_of_column(column), figures, pairs, clear_winner(column, pairs)))
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.result.model.name, []).append(entry)
@@ -136,10 +136,6 @@ def make_board(entries: Sequence[Entry], title: str, tested: int = TESTED) -> Bo
         for name, slug in zip(names, _slugs(names), strict=True)
     ]
     return Board(title, tuple(models), tuple(shown), any(len(column.cells) > most for column in columns))
-
-
-def _family(column: Column) -> str:
-    return family_of(next(iter(column.cells.values()))[0].result.task)
 
 
 def _record(entries: Sequence[Entry]) -> ModelRecord:

@@ -11,7 +11,18 @@ from rich.console import Console
 from scipy import stats
 
 from benchmark.errors import ResultError
-from leaderboard.ranking import AGGREGATES, Scores, aggregate, correlations, pareto, rank_test, ranks, scores_of
+from benchmark.results.store import CellKey, ResultStore
+from leaderboard.ranking import (
+    AGGREGATES,
+    Scores,
+    aggregate,
+    correlations,
+    pareto,
+    rank_test,
+    rankable,
+    ranks,
+    scores_of,
+)
 from leaderboard.standing import render
 from leaderboard.tables import read_entries, wide_columns
 from tests.leaderboard.stores import store_result
@@ -106,3 +117,29 @@ def test_only_columns_that_every_model_has_take_part(tmp_path: Path) -> None:
     assert set(AGGREGATES) >= {"mean rank", "Borda %"}
     with pytest.raises(ResultError, match="two models"):
         scores_of(columns, ["good"])
+
+
+def test_where_nobody_has_everything_the_most_complete_block_is_ranked(tmp_path: Path) -> None:
+    for dataset in ("a", "b", "c"):
+        for model, accuracy in (("good", 0.9), ("fair", 0.6), ("poor", 0.4)):
+            if (model, dataset) not in {("poor", "a"), ("poor", "b"), ("good", "c")}:
+                store_result(tmp_path, model, accuracy, dataset=dataset)
+    columns = wide_columns(read_entries([tmp_path]))
+    assert rankable(columns, ["good", "fair", "poor"]) == ["good", "fair"]  # a and b; c would rank fair and poor
+    console = Console(file=io.StringIO(), width=160, record=True)
+    console.print(render(read_entries([tmp_path])))
+    text = console.export_text()
+    assert "not ranked, because they lack too much: poor" in text and "lacks them: c/nmc/top1" in text
+
+
+def test_kinds_of_transfer_are_ranked_apart_and_together(tmp_path: Path) -> None:
+    for model, accuracy in (("good", 0.9), ("fair", 0.6)):
+        for dataset in "abc":
+            result = store_result(tmp_path, model, accuracy, dataset=dataset)
+            other = result.model_copy(update={"task": "fewshot"})
+            ResultStore(tmp_path).write(CellKey(model, "fewshot", dataset, "p/q", 0), other)
+    console = Console(file=io.StringIO(), width=160, record=True)
+    console.print(render(read_entries([tmp_path])))
+    text = console.export_text()
+    assert "over 6 columns" in text and text.count("over 3 columns") == 2
+    assert "frozen features" in text and "few labels" in text
