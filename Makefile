@@ -20,10 +20,10 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-demo: env        ## the frozen battery on generated scenes and four tiny shipped backbones, then the table
+demo: env        ## the frozen battery on generated scenes and four tiny shipped backbones, then the table and the site
 	$(BIN)/python run_bench.py demo
 
-test: env        ## every test; those that need real data run when TRANSFERBENCH_DATA names the folder
+test: env        ## every test; real data where TRANSFERBENCH_DATA names the folder, pages where Chromium is on the path
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: env        ## format check, lint, types, import directions
