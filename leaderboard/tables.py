@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
+from benchmark.errors import ResultError
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store
 from leaderboard.comparability import comparable, conflicts
@@ -86,34 +87,45 @@ class Column:
 def read_entries(folders: Iterable[Path]) -> list[Entry]:
     """Every stored result of several output folders.
 
-    One name that stands for different weights in different folders is told apart as `name@folder`; one cell stored
-    in several folders counts once.
+    One name that stands for different weights is told apart as `name@folder`, or by the weights' hash where the folder
+    does not tell. One cell stored in several folders counts once.
 
     Raises:
-        ResultError: a folder without results, or a file that is not one.
+        ResultError: a folder without results, a file that is not one, or one cell with two sets of predictions.
     """
     entries = [Entry(root, result) for root in folders for _, result in open_store(root).results()]
     weights: dict[str, set[str]] = {}
+    labelled: dict[tuple[str, str], set[str]] = {}
     for entry in entries:
-        weights.setdefault(entry.result.model.name, set()).add(_identity(entry.result))
-    told_apart = [_renamed(entry) if len(weights[entry.result.model.name]) > 1 else entry for entry in entries]
+        model = entry.result.model
+        weights.setdefault(model.name, set()).add(model.weights_hash)
+        labelled.setdefault((model.name, _folder(entry)), set()).add(model.weights_hash)
+    ambiguous = {name for (name, _), hashes in labelled.items() if len(hashes) > 1}
     unique: dict[tuple[object, ...], Entry] = {}
-    for entry in told_apart:
+    for entry in entries:
+        model = entry.result.model
+        if len(weights[model.name]) > 1:
+            label = f"weights {model.weights_hash[:8]}" if model.name in ambiguous else _folder(entry)
+            entry = _renamed(entry, f"{model.name}@{label}")
         result = entry.result
         cell = (result.model.name, result.task, result.data.name, result.data.fingerprint, result.protocol.name)
-        unique.setdefault((*cell, result.protocol.version, result.seed, result.status), entry)
+        first = unique.setdefault((*cell, result.protocol.version, result.seed, result.status), entry)
+        if first.result.predictions_sha256 != result.predictions_sha256:
+            raise ResultError(
+                "one result of a cell",
+                f"{' · '.join(cell[:3])} seed {result.seed} with other predictions in {first.root} and {entry.root}",
+                "leave one of the folders out, or put them together by a rule (merge --replace newer)",
+            )
     return list(unique.values())
 
 
-def _identity(result: Result) -> str:
-    """What a model's name has to stand for alone."""
-    return result.model.weights_hash
+def _folder(entry: Entry) -> str:
+    return entry.root.name or str(entry.root)
 
 
-def _renamed(entry: Entry) -> Entry:
-    model = entry.result.model
-    name = f"{model.name}@{entry.root.name or entry.root}"
-    return Entry(entry.root, entry.result.model_copy(update={"model": model.model_copy(update={"name": name})}))
+def _renamed(entry: Entry, name: str) -> Entry:
+    model = entry.result.model.model_copy(update={"name": name})
+    return Entry(entry.root, entry.result.model_copy(update={"model": model}))
 
 
 def long_table(entries: Sequence[Entry]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark.errors import RequestError
+from benchmark.errors import RequestError, ResultError
+from benchmark.results.store import CellKey, ResultStore
 from leaderboard.formats import check_format, encode
 from leaderboard.pairwise import clear_winner
 from leaderboard.reading import reading
@@ -172,3 +173,26 @@ def test_the_reading_names_the_leader_and_the_gaps(folder: Path) -> None:
 def test_an_unknown_format_comes_with_the_nearest() -> None:
     with pytest.raises(RequestError, match="latex"):
         check_format("latx")
+
+
+def test_folders_of_one_name_do_not_hide_other_weights(tmp_path: Path) -> None:
+    for place, accuracy in (("a/out", 0.5), ("b/out", 0.8)):
+        result = store_result(tmp_path / place, "m", accuracy)
+        model = result.model.model_copy(update={"weights_hash": f"{place[0]}1234567890"})
+        ResultStore(tmp_path / place).write(
+            CellKey("m", "nmc", "pets", "p/q", 0), result.model_copy(update={"model": model})
+        )
+    table = wide_table(read_entries([tmp_path / "a/out", tmp_path / "b/out"]))
+    assert dict(zip(table.model, table.iloc[:, 1], strict=True)) == {
+        "m@weights a1234567": 50.0,
+        "m@weights b1234567": 80.0,
+    }
+
+
+def test_one_cell_with_two_figures_is_refused(tmp_path: Path) -> None:
+    store_result(tmp_path / "a", "m", 0.5)
+    store_result(tmp_path / "b", "m", 0.8)
+    with pytest.raises(ResultError, match="other predictions in"):
+        read_entries([tmp_path / "a", tmp_path / "b"])
+    store_result(tmp_path / "c", "m", 0.5)
+    assert len(read_entries([tmp_path / "a", tmp_path / "c"])) == 1
