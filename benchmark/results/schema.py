@@ -83,6 +83,7 @@ class ProtocolRecord(_Record):
     settings: dict[str, Any]
     representation: str
     paper: bool = False
+    summary: str = ""
 
 
 class ScorerRecord(_Record):
