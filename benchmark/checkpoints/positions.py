@@ -59,7 +59,8 @@ def fit_positions(
     fitted, notes = dict(state), []
     for name in ("pos_embed",):
         if name in state and name in expected and tuple(state[name].shape) != expected[name]:
-            fitted[name], note = _absolute(state[name], expected[name], method, native, wanted)
+            steps = _steps(state, expected[name], wanted) if method == "jepa" else 1
+            fitted[name], note = _absolute(state[name], expected[name], method, native, wanted, steps)
             notes.append(note)
     tables = [n for n in state if n.endswith(_TABLE) and n in expected and tuple(state[n].shape) != expected[n]]
     for name in tables:
@@ -70,6 +71,15 @@ def fit_positions(
     if tables and fitted[tables[0]] is not state[tables[0]]:
         notes.append(f"{len(tables)} tables of relative positions interpolated to {wanted[0]} x {wanted[1]} images")
     return Fitted(fitted, tuple(notes))
+
+
+def _steps(state: Mapping[str, Tensor], shape: tuple[int, ...], wanted: tuple[int, int]) -> int:
+    """Over how many steps of a clip an embedding repeats the grid of patches; 1 for an image's."""
+    if len(shape) != 3 or "patch_embed.proj.weight" not in state:
+        return 1
+    high, wide = state["patch_embed.proj.weight"].shape[-2:]
+    patches = (wanted[0] // high) * (wanted[1] // wide)
+    return shape[1] // patches if patches and shape[1] % patches == 0 else 1
 
 
 def _side(entries: int) -> int:
@@ -109,15 +119,20 @@ def _offsets(count: int, reach: int) -> np.ndarray:
 
 
 def _absolute(
-    old: Tensor, shape: tuple[int, ...], method: Resample, native: tuple[int, int] | None, wanted: tuple[int, int]
+    old: Tensor,
+    shape: tuple[int, ...],
+    method: Resample,
+    native: tuple[int, int] | None,
+    wanted: tuple[int, int],
+    steps: int = 1,
 ) -> tuple[Tensor, str]:
     """(the embedding, what was done)."""
-    if old.ndim != 3 or len(shape) != 3 or old.shape[-1] != shape[-1]:
+    if old.ndim != 3 or len(shape) != 3 or old.shape[-1] != shape[-1] or old.shape[1] % steps:
         return old, ""  # the account says what is wrong
-    prefix, before, after = _split(old.shape[1], shape[1], native, wanted)
+    prefix, before, after = _split(old.shape[1] // steps, shape[1] // steps, native, wanted)
     if before is None or after is None:
         return old, ""
-    grid = old[:, prefix:].float().reshape(1, *before, -1).permute(0, 3, 1, 2)
+    grid = old[:, prefix:].float().reshape(steps, *before, -1).permute(0, 3, 1, 2)
     new = _interpolated(old, grid, prefix, before, after, method)
     note = f"position embedding interpolated from {_by(before)} to {_by(after)} patches, as {_WHOSE[method]}"
     return new.to(old.dtype), note
@@ -129,6 +144,7 @@ _WHOSE = {
     "dinov2": "DINOv2 does (bicubic, scale factor with an offset of 0.1)",
     "dinov2-reg": "DINOv2 with registers does (bicubic, antialiased)",
     "mae": "MAE does (bicubic, no antialiasing)",
+    "jepa": "V-JEPA does (an image's bicubic, a clip's linear, no antialiasing)",
     "vit": "Google's code does (bilinear between the centres of the corners)",
 }
 
@@ -147,6 +163,10 @@ def _interpolated(
         root = math.sqrt(before[0] * before[1])
         scale = ((after[0] + 0.1) / root, (after[1] + 0.1) / root)
         new = interpolate(grid, scale_factor=scale, mode="bicubic")
+    elif method == "jepa":
+        # jepa/src/models/vision_transformer.py, interpolate_pos_encoding: trilinear for clips of as many steps.
+        # ijepa's own function counts on a class token, which its network has not, and stops at every other size.
+        new = interpolate(grid, size=after, mode="bilinear" if len(grid) > 1 else "bicubic")
     else:
         # mae/util/pos_embed.py interpolate_pos_embed; dinov2 with interpolate_offset 0 and interpolate_antialias.
         new = interpolate(grid, size=after, mode="bicubic", antialias=method == "dinov2-reg")
@@ -156,7 +176,7 @@ def _interpolated(
             _by((new.shape[-2], new.shape[-1])),
             "choose another image size",
         )
-    flat = new.permute(0, 2, 3, 1).reshape(1, after[0] * after[1], -1)
+    flat = new.permute(0, 2, 3, 1).reshape(1, -1, new.shape[1])
     return torch.cat([old[:, :prefix].float(), flat], dim=1)
 
 

@@ -11,7 +11,7 @@ from benchmark.checkpoints.layouts import Resample
 from benchmark.checkpoints.positions import fit_positions
 from benchmark.errors import CheckpointError
 
-METHODS: tuple[Resample, ...] = ("timm", "dino", "dinov2", "dinov2-reg", "mae")
+METHODS: tuple[Resample, ...] = ("timm", "dino", "dinov2", "dinov2-reg", "mae", "jepa")
 
 
 def embedding(rows: int, columns: int, prefix: int = 1, width: int = 8) -> torch.Tensor:
@@ -36,6 +36,7 @@ def test_class_positions_stay_and_the_grid_is_interpolated(method: Resample) -> 
         "dinov2": lambda: interpolate(grid, scale_factor=(20.1 / 14, 20.1 / 14), mode="bicubic"),
         "dinov2-reg": lambda: interpolate(grid, size=(20, 20), mode="bicubic", antialias=True),
         "mae": lambda: interpolate(grid, size=(20, 20), mode="bicubic"),
+        "jepa": lambda: interpolate(grid, scale_factor=20 / 14, mode="bicubic"),
     }[method]()
     torch.testing.assert_close(grid_of(new, 20, 20), wanted, rtol=1e-5, atol=1e-6)
 

@@ -11,6 +11,20 @@ FACTORY = "python:benchmark.backbones.vit_networks:still_clip"
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}  # of the published widths
 
 
+def _asked(query: Query, patch: int) -> int:
+    """The side of the images asked for; 0 where none was.
+
+    Raises:
+        CheckpointError: no square of whole patches.
+    """
+    if query.size is None:
+        return 0
+    high, wide = query.size
+    if high != wide or high % patch:
+        raise CheckpointError(f"a square of whole {patch} x {patch} patches", f"{high} x {wide}", "choose another size")
+    return high
+
+
 def infer_clips(query: Query) -> Inferred | None:
     """The architecture of a V-JEPA transformer, or None where the layout is no such one.
 
@@ -31,7 +45,7 @@ def infer_clips(query: Query) -> Inferred | None:
     if not heads:
         raise CheckpointError(f"a width among {', '.join(map(str, _HEADS))}", str(kernel[0]), "give --arch")
     options = {
-        "img_size": side * kernel[2],
+        "img_size": _asked(query, kernel[2]) or side * kernel[2],
         "patch_size": kernel[2],
         "embed_dim": kernel[0],
         "depth": query.count("blocks."),
