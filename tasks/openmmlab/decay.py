@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from timm.models._manipulate import group_parameters
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
 
+Spare = Literal["vectors", "norms", "nothing"]
+_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _TAIL = ("norm.", "fc_norm.")  # the final norm of a transformer, which stands behind its last block
 
 
@@ -35,18 +38,19 @@ def layer_ids(encoder: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0
+    model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0, spare: Spare = "vectors"
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser over the parameters of a model that are trained.
 
     A parameter of layer i of L blocks learns at lr * layer_decay^(L + 1 - i), everything outside of the backbone at lr.
-    Vectors (norms, biases) and what timm names so (embeddings of positions) have no weight decay, as MAE and BEiT do.
 
     Args:
         model: an mmdet or mmseg model on a `HarnessBackbone`.
         lr: of the head.
         weight_decay: of everything else.
         layer_decay: 1 for one rate.
+        spare: what has no weight decay: `vectors` (norms and biases: MAE, BEiT), `norms` (detectron2), both with the
+            embeddings of positions and whatever else timm names so; or `nothing` (mmdet's SGD).
     """
     scales: dict[int, float] = {}
     spared: set[int] = set()
@@ -55,17 +59,21 @@ def parameter_groups(
             continue
         module: Any = part.encoder.module
         own = dict(module.named_parameters())
-        if hasattr(module, "no_weight_decay"):
+        if spare != "nothing" and hasattr(module, "no_weight_decay"):
             spared |= {id(own[name]) for name in module.no_weight_decay() if name in own}
         if layer_decay != 1.0:
             ids, last = layer_ids(module)
             scales |= {id(own[name]): layer_decay ** (last - layer) for name, layer in ids.items()}
+    if spare == "norms":
+        norms = [part for part in model.modules() if isinstance(part, _NORMS)]
+        spared |= {id(parameter) for part in norms for parameter in part.parameters(recurse=False)}
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
         scale = scales.get(id(parameter), 1.0)
-        decay = 0.0 if parameter.ndim <= 1 or id(parameter) in spared else weight_decay
+        vector = spare == "vectors" and parameter.ndim <= 1
+        decay = 0.0 if vector or id(parameter) in spared else weight_decay
         group = groups.setdefault(
             (scale, decay), {"params": [], "lr": lr * scale, "weight_decay": decay, "lr_scale": scale}
         )

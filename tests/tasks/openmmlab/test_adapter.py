@@ -115,6 +115,12 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_and_still_norms_keep_stat
     assert after_a_step()[1:] == (False, True)
 
 
+def test_the_seed_decides_the_heads_initial_weights(resnet: Backbone) -> None:
+    first, again, other = (build_model(upernet(resnet, size=64), "mmseg", seed) for seed in (1, 1, 2))
+    heads = [torch.cat([p.flatten() for p in model.decode_head.parameters()]) for model in (first, again, other)]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
 @pytest.mark.parametrize("fed", ["rgb", "bgr"])
 @pytest.mark.parametrize(
     "preprocessing",

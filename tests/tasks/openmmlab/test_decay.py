@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ class Model(nn.Module):
         self.head = nn.Conv2d(self.backbone.channels[-1], 3, 1)
 
 
-def settings(model: Model, **options: float) -> dict[str, tuple[float, float]]:
+def settings(model: Model, **options: Any) -> dict[str, tuple[float, float]]:
     """Parameter -> (learning rate, weight decay)."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = parameter_groups(model, lr=1.0, **options)
@@ -52,6 +54,19 @@ def test_a_hierarchical_network_decays_block_by_block() -> None:
     order = ["conv1", *(f"layer{stage}.{block}.conv1" for stage in range(1, 5) for block in range(2))]
     assert [rates[f"{name}.weight"] for name in order] == [0.5 ** (9 - i) for i in range(9)]
     assert rates["head.weight"] == 1.0
+
+
+def test_what_is_spared_the_weight_decay_is_the_protocols_choice() -> None:
+    model = Model("random:test_vit")
+
+    def spared(spare: str) -> set[str]:
+        found = settings(model, weight_decay=0.1, spare=spare)
+        return {name.removeprefix("backbone.encoder.module.") for name, (_, decay) in found.items() if decay == 0}
+
+    assert spared("nothing") == set()
+    assert {"blocks.0.norm1.weight", "blocks.0.norm1.bias", "pos_embed"} <= spared("norms")
+    assert spared("vectors") - spared("norms") >= {"blocks.0.attn.qkv.bias", "head.bias"}
+    assert spared("norms") < spared("vectors")
 
 
 def test_frozen_parameters_are_in_no_group_and_without_decay_all_rates_are_one() -> None:

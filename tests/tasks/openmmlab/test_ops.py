@@ -208,7 +208,15 @@ def test_coming_after_mmcv_gave_up_on_its_operators_is_refused(monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_mmdet_and_mmseg_import_without_a_warning() -> None:
-    code = "from tasks.openmmlab import ops; ops.provide(); import mmdet.models, mmseg.models; print('fine')"
+def test_models_are_built_without_a_word() -> None:
+    code = """
+from benchmark.backbones.sources import open_backbone
+from tasks.openmmlab.model import build_model
+from tests.tasks.openmmlab.models import mask_rcnn, upernet
+backbone = open_backbone("random:resnet18")
+build_model(upernet(backbone, size=64), "mmseg")
+build_model(mask_rcnn(backbone, size=64), "mmdet")
+print("fine")
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
