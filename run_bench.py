@@ -216,7 +216,7 @@ def table(
             if by:
                 _console().rule(", ".join(facts), align="left")
             _console().print(render(group))
-            if ranking:
+            if ranking and (not by or len({entry.result.model.name for entry in group}) > 1):
                 _console().print(standing.render(group))
         if published:
             _console().print(terminal.render(entries))
