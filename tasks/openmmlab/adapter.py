@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,11 +32,12 @@ class HarnessBackbone(nn.Module):
             stochastic depth are left alone.
         still_norm: BatchNorm keeps its statistics while all else is trained (mmdet's `norm_eval`).
         window, whole, relative: as `WindowedEncoder` takes them; window 0 leaves attention as it is.
+        drop_path: stochastic depth, of this rate at the last block, falling to none at the first.
         synchronise: BatchNorm over all processes, where there are several (SyncBN of MoCo's protocols).
         checkpointing: trade time for memory: activations of blocks are computed twice.
 
     Raises:
-        RequestError: checkpointing of an encoder that does not offer it.
+        RequestError: checkpointing or stochastic depth of an encoder that does not offer it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class HarnessBackbone(nn.Module):
         window: int = 0,
         whole: Sequence[int] | None = None,
         relative: bool = True,
+        drop_path: float = 0.0,
         synchronise: bool = False,
         checkpointing: bool = False,
     ) -> None:
@@ -62,6 +65,8 @@ class HarnessBackbone(nn.Module):
             self.encoder.requires_grad_(False)
         elif synchronise and torch.distributed.is_available() and torch.distributed.is_initialized():
             self.encoder.module = nn.SyncBatchNorm.convert_sync_batchnorm(self.encoder.module)
+        if drop_path:
+            _drop_paths(self.encoder.module, drop_path)
         if checkpointing:
             _checkpoint(self.encoder.module)
         self.train(self.training)
@@ -84,6 +89,24 @@ class HarnessBackbone(nn.Module):
 
     def init_weights(self) -> None:
         """Leaves the weights of the checkpoint: mmengine asks every part of a model to initialise itself."""
+
+
+def _drop_paths(module: nn.Module, rate: float) -> None:
+    """Sets stochastic depth in the residual blocks of a timm network, which hold a place for it.
+
+    Raises:
+        RequestError: an encoder whose blocks do not.
+    """
+    names = ("drop_path", "drop_path1", "drop_path2")
+    blocks = [part for part in module.modules() if any(name in vars(part) | dict(part._modules) for name in names)]
+    if not blocks:
+        raise RequestError("residual blocks with stochastic depth", type(module).__name__, "leave drop_path out")
+    for index, block in enumerate(blocks):
+        share = rate * index / max(len(blocks) - 1, 1)
+        for name in names:
+            if name in vars(block) | dict(block._modules):
+                vars(block).pop(name, None)  # a residual network holds None there
+                setattr(block, name, DropPath(share))
 
 
 def _checkpoint(module: Any) -> None:

@@ -9,6 +9,7 @@ pytest.importorskip("mmcv", reason="the dense extra is not installed")
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.sources import open_backbone
+from tasks.openmmlab import ops
 from tasks.openmmlab.model import build_model
 from tasks.openmmlab.preprocessor import normalisation
 from tests.backbones.building import pixels
@@ -47,6 +48,11 @@ def regions(size: int) -> Any:
 def loss_of(model: nn.Module, images: torch.Tensor, sample: Any) -> torch.Tensor:
     data = model.data_preprocessor({"inputs": list(images), "data_samples": [sample] * len(images)}, True)
     return model.parse_losses(model.loss(data["inputs"], data["data_samples"]))[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators() -> None:
+    ops.provide()
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,23 @@ def test_the_seed_decides_the_heads_initial_weights(resnet: Backbone) -> None:
     first, again, other = (build_model(upernet(resnet, size=64), "mmseg", seed) for seed in (1, 1, 2))
     heads = [torch.cat([p.flatten() for p in model.decode_head.parameters()]) for model in (first, again, other)]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+@pytest.mark.parametrize(
+    ("spec", "blocks"), [("test_vit?depth=5", 5), ("convnext_atto", 12), ("resnet18?zero_init_last=False", 8)]
+)
+def test_stochastic_depth_rises_to_its_rate_at_the_last_block_and_changes_no_evaluation(spec: str, blocks: int) -> None:
+    from tasks.openmmlab.adapter import HarnessBackbone
+
+    backbone = open_backbone(f"random:{spec}", preprocess=["size=64"])
+    adapter = HarnessBackbone(backbone, drop_path=0.5)
+    rates = [m.drop_prob for n, m in adapter.named_modules() if n.endswith(("drop_path", "drop_path2"))]
+    assert rates == pytest.approx([0.5 * i / (blocks - 1) for i in range(blocks)])
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(adapter.eval()(x)[-1], HarnessBackbone(backbone).eval()(x)[-1])
+    torch.manual_seed(0)
+    assert not torch.equal(adapter.train()(x)[-1], adapter(x)[-1])
 
 
 @pytest.mark.parametrize("fed", ["rgb", "bgr"])
