@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from benchmark.backbones.backbone import Head
+from benchmark.data.annotations import Kind, MaskReader
 from benchmark.errors import NotApplicable
+from benchmark.features.maps import PatchMaps
 
 Need = Literal["pooled", "patch", "backbone", "head"]
 
@@ -43,6 +45,23 @@ class ProtocolSettings(BaseModel):
     crop_pct: float | None = None
     paper: bool = False
     summary: str = ""
+
+
+class DenseSettings(ProtocolSettings):
+    """The settings of a protocol on patch maps of whole images.
+
+    Attributes:
+        size: side in pixels of the square that every image is squashed to, rounded down to whole cells of the encoder;
+            None for the size of the checkpoint's own preprocessing.
+        layers: how many of the last layers it sees.
+        train_images: learn from this many images at most: those first in the order of a digest of their ids, so the
+            same ones for every checkpoint and seed; None for all of them.
+    """
+
+    representation: str = "patch"
+    size: int | None = 448
+    layers: int = 1
+    train_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,50 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class DenseSplit:
+    """A split as a task on patch maps sees it: N images that could be read.
+
+    Attributes:
+        ids: (N,) Arrow strings.
+        maps: of the last layers, first to last, (D, h, w) each and one per image.
+        masks: of all images of the split, read when asked for.
+        rows: (N,) int64 the place of each image in `masks`.
+    """
+
+    ids: pa.Array
+    maps: tuple[PatchMaps, ...]
+    masks: MaskReader
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class DenseInputs:
+    """What the runner hands to a task that needs `patch`.
+
+    Attributes:
+        dataset: the dataset's name.
+        train, test: the training split and the reported split.
+        classes: class names of the annotation that the task learns.
+        size: (h, w) in pixels of what the encoder saw of every image: all of it, squashed.
+        device: where the work should happen.
+        workers: decoding processes; None for one per core.
+        progress: as for `Inputs`.
+    """
+
+    dataset: str
+    train: DenseSplit
+    test: DenseSplit
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+    device: torch.device
+    workers: int | None = None
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What `Task.predict` returns and the store keeps.
 
@@ -129,7 +192,8 @@ class Task(ABC):
         name: as on the command line.
         version: raised when the task's figures change under unchanged protocols.
         summary: one line for `list tasks`.
-        needs: what the runner must prepare.
+        needs: what the runner must prepare: `pooled` features make it an `Inputs`, `patch` maps a `DenseInputs`.
+        learns: the kind of annotation that it learns and is judged on.
         scorer: the scorer's registered name (`classification`).
         headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names
             its own through `headline_of`.
@@ -142,6 +206,7 @@ class Task(ABC):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = ""
     needs: ClassVar[tuple[Need, ...]] = ("pooled",)
+    learns: ClassVar[Kind] = "labels"
     scorer: ClassVar[str] = "classification"
     headline: ClassVar[str] = "top1"
     protocols: ClassVar[Mapping[str, ProtocolSettings]]
@@ -159,6 +224,8 @@ class Task(ABC):
     def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
         """Says before anything runs whether the task makes sense on a dataset with these labels.
 
+        Asked of tasks that learn labels, on datasets that have them.
+
         Raises:
             NotApplicable: it does not; the cell is listed and skipped.
         """
@@ -166,11 +233,11 @@ class Task(ABC):
             raise NotApplicable("one label per image", "a multi-label dataset", f"{self.name} has no meaning there")
 
     @abstractmethod
-    def predict(self, inputs: Inputs, protocol: Any, seed: int) -> Predictions:
+    def predict(self, inputs: Any, protocol: Any, seed: int) -> Predictions:
         """Fits on `inputs.train`, predicts `inputs.test`.
 
         Args:
-            inputs: features and targets.
+            inputs: `Inputs` or `DenseInputs`, by what the task needs.
             protocol: one of `protocols` (possibly with the user's overrides), of the task's own settings class.
             seed: for every random choice; equal seeds give equal predictions.
         """

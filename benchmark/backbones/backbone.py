@@ -21,6 +21,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, final
 
@@ -177,6 +178,14 @@ class Backbone(ABC):
         other = copy.copy(self)
         other.preprocessing = preprocessing
         return other
+
+    @cached_property
+    def stride(self) -> int:
+        """Pixels of the input between two cells of the last map; 0 without maps."""
+        if not self.depth:
+            return 0
+        grey = torch.full((1, 3, *self.preprocessing.size), 127, dtype=torch.uint8)
+        return round(self.preprocessing.size[0] / self.encode(grey, []).grid().shape[-2])
 
     @abstractmethod
     def _probe(self, x: Tensor) -> Offer:

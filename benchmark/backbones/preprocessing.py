@@ -121,6 +121,10 @@ class Preprocessing(BaseModel):
             return self
         return self._changed("protocol", {"crop_pct": crop_pct})
 
+    def squashed(self, size: tuple[int, int]) -> Preprocessing:
+        """This preprocessing for a whole image squashed to `size`, as dense protocols see it: nothing is cut away."""
+        return self._changed("protocol", {"size": size, "crop_pct": 1.0, "mode": "squash"})
+
     def _changed(self, who: str, values: Mapping[str, Any]) -> Preprocessing:
         if not values:
             return self

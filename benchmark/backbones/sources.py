@@ -130,7 +130,7 @@ def _from_module(module: nn.Module, arch: Architecture, preprocessing: Preproces
 
 
 def _open_timm(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
-    arch = Architecture("timm", *split_options(name))
+    arch = _for_size(Architecture("timm", *split_options(name)), preprocess)
     module = build_timm(arch.name, arch.options, pretrained=True)
     return _from_module(module, arch, timm_card(module, arch.name, arch.options, _sets_mode(preprocess)), spec)
 
@@ -212,18 +212,25 @@ def _open_python(spec: str, name: str, _: Sequence[str]) -> Opened:
     return _from_module(module, arch, Preprocessing(size=arch.size_of(module)), arch.canonical)
 
 
-def _open_random(spec: str, name: str, _: Sequence[str]) -> Opened:
+def _open_random(spec: str, name: str, preprocess: Sequence[str]) -> Opened:
     """Fresh weights: no classifier is kept, since it has learned nothing."""
     written = Architecture.parse(name)
     options = dict(written.options)
     seed = options.pop("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise BackboneError("a seed of 0 or more", f"seed={seed}", "write random:ARCH?seed=1")
-    arch = Architecture(written.family, written.name, options)
+    arch = _for_size(Architecture(written.family, written.name, options), preprocess)
     module = arch.build(seed)
     source = "assumed: ImageNet statistics for random weights"
     preprocessing = Preprocessing(size=arch.size_of(module), source=source)
     return Opened(module, find_classifier(module), arch, preprocessing, Origin(spec), None)
+
+
+def _for_size(arch: Architecture, preprocess: Sequence[str]) -> Architecture:
+    """The architecture for the input size that the user sets, where it is bound to one (timm fits the positions)."""
+    if not any(setting.partition("=")[0].strip() == "size" for setting in preprocess):
+        return arch
+    return arch.for_size(Preprocessing().override(preprocess).size)
 
 
 def _sets_mode(preprocess: Sequence[str]) -> bool:

@@ -66,16 +66,20 @@ def assemble(
     *,
     multilabel: bool = False,
     notices: Sequence[str] = (),
+    mask_classes: Sequence[str] = (),
+    object_classes: Sequence[str] = (),
 ) -> Dataset:
     """Checks what every dataset must hold, and decides which split is reported: `test`, else `val`.
 
     Args:
         name: the user's name for the dataset.
         source: the source as written.
-        classes: class names in the order of the target indices.
+        classes: class names in the order of the target indices; none where there are pixels or objects instead.
         splits: by the names `train`, `val`, `test`.
         multilabel: whether targets are (N, C) indicators.
         notices: what the source has to say; the checks add their own.
+        mask_classes: classes of pixels, where every split has masks.
+        object_classes: classes of objects, where every split has objects.
 
     Raises:
         DataError: no train or no reported split, fewer than two classes, an empty split, ids that are missing or
@@ -88,6 +92,11 @@ def assemble(
             raise DataError(
                 wanted, f"{', '.join(splits) or 'no split'} in {source!r}", "name the splits, or add split=0.2"
             )
+    dense = (tuple(mask_classes), tuple(object_classes))
+    if not classes and any(dense):
+        for split in splits.values():
+            _check_split(f"{split.name} of {source!r}", split, 0, True)
+        return Dataset(name, source, (), dict(splits), reported, False, tuple(notices), *dense)
     if len(classes) < 2:
         found = f"{len(classes)} ({', '.join(map(repr, classes))}) in {source!r}"
         raise DataError("at least two classes", found, "check that the path is the folder above the classes")
@@ -119,4 +128,4 @@ def assemble(
                 said.append(
                     f"{bare} of {len(split)} images of {key} have no label (they count as negatives of every class)"
                 )
-    return Dataset(name, source, tuple(classes), dict(splits), reported, multilabel, tuple(said))
+    return Dataset(name, source, tuple(classes), dict(splits), reported, multilabel, tuple(said), *dense)

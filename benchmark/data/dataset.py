@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from benchmark.data.annotations import KINDS, Kind, MaskReader, ObjectReader
 from benchmark.data.fingerprint import combine
 
 
@@ -37,10 +38,13 @@ class Split:
     Attributes:
         name: `train`, `val` or `test`.
         ids: (N,) Arrow strings, unique and stable between runs and machines (a relative path, a key).
-        targets: (N,) int64 class index, or (N, C) uint8 in {0, 1} where the dataset is multi-label.
+        targets: (N,) int64 class index, or (N, C) uint8 in {0, 1} where the dataset is multi-label; (N, 0) uint8 where
+            images have no labels of their own (see `Dataset.kinds`).
         reader: the images, in the order of `ids`.
-        fingerprint: hex digest of ids, targets, sizes and sampled contents: equal wherever the same data is.
-        state: hex digest that also changes when any file is touched (size, times): what stored features are keyed by.
+        fingerprint: hex digest of ids, targets, sizes and sampled contents, annotations and their class names included:
+            equal wherever the same data is.
+        state: hex digest that also changes when any image is touched (size, times): what stored features are keyed by.
+        masks, objects: annotations of the images, where there are any.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Split:
     reader: ImageReader
     fingerprint: str
     state: str
+    masks: MaskReader | None = None
+    objects: ObjectReader | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,11 +67,13 @@ class Dataset:
     Attributes:
         name: the user's name for it (the left of `NAME=SOURCE`).
         source: the source as written, with its options.
-        classes: class names in the order of the target indices.
+        classes: class names in the order of the target indices; none where images have no labels of their own.
         splits: `train`, the reported split (`test` or `val`) and, where both exist, `val` for selection.
         reported: the name of the split on which figures are reported.
         multilabel: whether targets are (N, C) indicators.
         notices: things a reader of the results should know (e.g. a class that no reported image has).
+        mask_classes: names of the classes of pixels, in the order of their indices; none without masks.
+        object_classes: names of the classes of objects; none without objects.
     """
 
     name: str
@@ -75,6 +83,17 @@ class Dataset:
     reported: str
     multilabel: bool = False
     notices: tuple[str, ...] = field(default=())
+    mask_classes: tuple[str, ...] = field(default=())
+    object_classes: tuple[str, ...] = field(default=())
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What is known of its images."""
+        return frozenset(kind for kind in KINDS if self.classes_of(kind))
+
+    def classes_of(self, kind: Kind) -> tuple[str, ...]:
+        """Class names of one kind of annotation; none where the dataset has none of it."""
+        return {"labels": self.classes, "masks": self.mask_classes, "objects": self.object_classes}[kind]
 
     @property
     def fingerprint(self) -> str:

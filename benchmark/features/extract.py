@@ -78,14 +78,37 @@ def extract(
         BackboneError: features that are not finite.
     """
     chosen = preprocessing or backbone.preprocessing
-    key = feature_key(backbone, chosen, split)
     wanted = list(dict.fromkeys(representations))
+
+    def encode(images: Tensor) -> dict[str, Tensor]:
+        features = backbone.encode(images, wanted, layers=0)
+        return {name: features.global_(name) for name in wanted}
+
+    key = feature_key(backbone, chosen, split)
+    pin = backbone.execution.torch_device.type == "cuda"
+    return fill(store, key, wanted, encode, split, chosen, batch_size, workers, on_bad_image, progress, pin)
+
+
+def fill(
+    store: FeatureStore,
+    key: FeatureKey,
+    wanted: Sequence[str],
+    encode: Callable[[Tensor], dict[str, Tensor]],
+    split: Split,
+    chosen: Preprocessing,
+    batch_size: int,
+    workers: int | None,
+    on_bad_image: OnBadImage,
+    progress: Progress,
+    pin: bool,
+) -> Extraction:
+    """What `extract` does, for any function from a batch (B, 3, H, W) to named rows (B, D)."""
     started, encoded = time.perf_counter(), 0
     with store.lock(key, lambda: progress(0, len(split), f"{split.name} (another run is encoding it)")):
         todo = {name: set(store.missing(key, name)) for name in wanted}
         chunks = sorted(set().union(*todo.values()))
-        total = sum(len(chunk_range(key.n, chunk)) for chunk in chunks)
-        positions = [position for chunk in chunks for position in chunk_range(key.n, chunk)]
+        positions = [position for chunk in chunks for position in chunk_range(key.n, chunk, key.chunk_images)]
+        total = len(positions)
         if positions:
             stream = batches(
                 split.reader,
@@ -93,12 +116,12 @@ def extract(
                 positions,
                 batch_size=batch_size,
                 workers=workers,
-                pin=backbone.execution.torch_device.type == "cuda",
+                pin=pin,
             )
-            rows = _encoded(backbone, stream, wanted, on_bad_image)
+            rows = _encoded(encode, stream, on_bad_image)
             pending = _Pending(wanted)
             for chunk in chunks:
-                indices = chunk_range(key.n, chunk)
+                indices = chunk_range(key.n, chunk, key.chunk_images)
                 while pending.seen < len(indices):
                     part = next(rows)
                     pending.add(part)
@@ -130,14 +153,13 @@ class _Rows:
 
 
 def _encoded(
-    backbone: Backbone, stream: Iterator[Batch], wanted: Sequence[str], on_bad_image: OnBadImage
+    encode: Callable[[Tensor], dict[str, Tensor]], stream: Iterator[Batch], on_bad_image: OnBadImage
 ) -> Iterator[_Rows]:
     for batch in stream:
         if batch.bad and on_bad_image == "stop":
             raise _unreadable(batch.bad)
         if len(batch.positions):
-            features = backbone.encode(batch.images, wanted, layers=0)
-            yield _Rows({name: features.global_(name) for name in wanted}, batch.positions, batch.bad)
+            yield _Rows(encode(batch.images), batch.positions, batch.bad)
         else:
             yield _Rows({}, [], batch.bad)
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ CHUNK_IMAGES = 1024
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What stored features depend on; representations live side by side under one key."""
+    """What stored features depend on, and in what pieces; representations live side by side under one key."""
 
     weights: str
     preprocessing: str
@@ -43,6 +43,7 @@ class FeatureKey:
     split: str
     n: int
     extraction: int = EXTRACTION_VERSION
+    chunk_images: int = field(default_factory=lambda: CHUNK_IMAGES)
 
     @property
     def digest(self) -> str:
@@ -79,11 +80,13 @@ class FeatureSet:
         folder: where the chunks are.
         n: images of the split, skipped ones included.
         skipped: position -> reason, for images left out.
+        chunk_images: images per chunk.
     """
 
     folder: Path
     n: int
     skipped: dict[int, str]
+    chunk_images: int = field(default_factory=lambda: CHUNK_IMAGES)
 
     @property
     def kept(self) -> np.ndarray:
@@ -96,10 +99,7 @@ class FeatureSet:
         """(N, D) float32 features on `device`, chunk by chunk from the memory maps."""
         out: Tensor | None = None
         at = 0
-        for chunk in range(chunk_count(self.n)):
-            array, record = _open_chunk(self.folder / representation, chunk)
-            if record.rows == 0:
-                continue  # every image of the chunk was skipped
+        for array, record in self.chunks(representation):
             if out is None:
                 out = torch.empty(len(self.kept), record.dim, dtype=torch.float32, device=device)
             part = torch.from_numpy(np.array(array)).to(device).float()  # a copy: maps are read-only
@@ -109,15 +109,22 @@ class FeatureSet:
             raise RuntimeError(f"{self.folder}: the chunks of {representation} hold {at} rows, not {len(self.kept)}")
         return out
 
+    def chunks(self, representation: str) -> Iterator[tuple[np.ndarray, ChunkRecord]]:
+        """The (rows, D) float16 memory map and the record of each chunk that has rows, in order."""
+        for chunk in range(chunk_count(self.n, self.chunk_images)):
+            array, record = _open_chunk(self.folder / representation, chunk)
+            if record.rows:  # else every image of the chunk was skipped
+                yield array, record
 
-def chunk_count(n: int) -> int:
-    """How many chunks `n` images make."""
-    return -(-n // CHUNK_IMAGES)
+
+def chunk_count(n: int, size: int = CHUNK_IMAGES) -> int:
+    """How many chunks of `size` images `n` images make."""
+    return -(-n // size)
 
 
-def chunk_range(n: int, chunk: int) -> range:
+def chunk_range(n: int, chunk: int, size: int = CHUNK_IMAGES) -> range:
     """Positions of the images of a chunk."""
-    return range(chunk * CHUNK_IMAGES, min(n, (chunk + 1) * CHUNK_IMAGES))
+    return range(chunk * size, min(n, (chunk + 1) * size))
 
 
 class FeatureStore:
@@ -133,10 +140,11 @@ class FeatureStore:
     def missing(self, key: FeatureKey, representation: str) -> list[int]:
         """Chunks that are absent, damaged or of another size than their record says."""
         folder = self.folder(key) / representation
+        chunks = range(chunk_count(key.n, key.chunk_images))
         if not folder.is_dir():
-            return list(range(chunk_count(key.n)))
+            return list(chunks)
         return [
-            chunk for chunk in range(chunk_count(key.n)) if not _intact(folder, chunk, len(chunk_range(key.n, chunk)))
+            chunk for chunk in chunks if not _intact(folder, chunk, len(chunk_range(key.n, chunk, key.chunk_images)))
         ]
 
     def write(
@@ -147,7 +155,7 @@ class FeatureStore:
         Raises:
             ValueError: the features are not finite, or their number does not fit the chunk.
         """
-        if len(features) + len(skipped) != len(chunk_range(key.n, chunk)):
+        if len(features) + len(skipped) != len(chunk_range(key.n, chunk, key.chunk_images)):
             raise ValueError(f"chunk {chunk} has {len(features)} rows and {len(skipped)} skipped images")
         if not bool(torch.isfinite(features).all()):
             raise ValueError(f"chunk {chunk} of {representation} has features that are not finite")
@@ -175,12 +183,12 @@ class FeatureStore:
         seen: dict[int, str] | None = None
         for representation in representations:
             skipped: dict[int, str] = {}
-            for chunk in range(chunk_count(key.n)):
+            for chunk in range(chunk_count(key.n, key.chunk_images)):
                 skipped |= _read_record(_json(folder / representation, chunk)).skipped
             if seen is not None and set(seen) != set(skipped):
                 raise RuntimeError(f"{folder}: representations disagree about skipped images; delete the folder")
             seen = skipped
-        return FeatureSet(folder, key.n, seen or {})
+        return FeatureSet(folder, key.n, seen or {}, key.chunk_images)
 
     @contextlib.contextmanager
     def lock(self, key: FeatureKey, waiting: Callable[[], None]) -> Iterator[None]:

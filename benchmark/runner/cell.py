@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.data.annotations import Kind
 from benchmark.data.dataset import Dataset
 from benchmark.errors import RequestError
 from benchmark.metrics.registry import get_scorer
@@ -24,7 +26,7 @@ from benchmark.results.schema import (
 )
 from benchmark.results.store import ResultStore
 from benchmark.runner.plan import Cell, Plan, preprocessing_of, representation_of
-from benchmark.runner.pooled import InputsCache, Pooled
+from benchmark.runner.pooled import Encoded
 from benchmark.runner.provenance import code_version, hardware, libraries, now, peak_memory_mb
 from benchmark.runner.reporter import Reporter
 
@@ -36,8 +38,8 @@ def run_cell(
     backbone: Backbone,
     dataset: Dataset,
     cell: Cell,
-    pooled: Pooled,
-    inputs_of: InputsCache,
+    encoded: Encoded,
+    inputs_of: Callable[[Cell, Callable[[int, int, str], None]], Any],
     store: ResultStore,
     run_id: str,
     reporter: Reporter,
@@ -53,10 +55,11 @@ def run_cell(
     started = time.perf_counter()
     outcome: dict[str, Any]
     failure: ErrorRecord | None = None
-    scorer = get_scorer(task.scorer_of(dataset.multilabel))
-    headline = task.headline_of(protocol, dataset.name, dataset.multilabel)
+    multilabel = dataset.multilabel and task.learns == "labels"
+    scorer = get_scorer(task.scorer_of(multilabel))
+    headline = task.headline_of(protocol, dataset.name, multilabel)
     with reporter.bar(str(cell.key)) as update:
-        inputs = inputs_of(representation, update)  # its errors are the data's, not the cell's
+        inputs = inputs_of(cell, update)  # its errors are the data's, not the cell's
         try:
             predictions = task.predict(inputs, protocol, cell.seed)
             metrics = tuple(MetricValue(**asdict(metric)) for metric in scorer(predictions.table))
@@ -91,12 +94,13 @@ def run_cell(
             settings=protocol.model_dump(mode="json", exclude={"name", "version", "summary", "paper"}),
             representation=representation,
             paper=protocol.paper,
+            summary=protocol.summary,
         ),
-        data=_data_record(dataset, pooled),
+        data=_data_record(dataset, task.learns, encoded),
         seed=cell.seed,
         headline=headline,
         scorer=ScorerRecord(name=scorer.name, version=scorer.version),
-        provenance=_provenance(plan, backbone, run_id, time.perf_counter() - started, pooled),
+        provenance=_provenance(plan, backbone, run_id, time.perf_counter() - started, encoded),
         **outcome,
     )
 
@@ -110,10 +114,10 @@ def _error_record(error: Exception) -> ErrorRecord:
     )
 
 
-def _data_record(dataset: Dataset, pooled: Pooled) -> DataRecord:
+def _data_record(dataset: Dataset, learns: Kind, encoded: Encoded) -> DataRecord:
     skipped = {
-        name: [dataset.splits[name].ids[position].as_py() for position in sorted(features.skipped)]
-        for name, features in pooled.sets.items()
+        name: [encoded.splits[name].ids[position].as_py() for position in sorted(features.skipped)]
+        for name, features in encoded.sets.items()
         if features.skipped
     }
     return DataRecord(
@@ -121,16 +125,16 @@ def _data_record(dataset: Dataset, pooled: Pooled) -> DataRecord:
         source=dataset.source,
         fingerprint=dataset.fingerprint,
         reported_split=dataset.reported,
-        classes=len(dataset.classes),
-        n_train=len(pooled.sets["train"].kept),
-        n_reported=len(pooled.sets[dataset.reported].kept),
-        multilabel=dataset.multilabel,
+        classes=len(dataset.classes_of(learns)),
+        n_train=len(encoded.sets["train"].kept),
+        n_reported=len(encoded.sets[dataset.reported].kept),
+        multilabel=dataset.multilabel and learns == "labels",
         skipped=skipped,
         notices=dataset.notices,
     )
 
 
-def _provenance(plan: Plan, backbone: Backbone, run_id: str, seconds: float, pooled: Pooled) -> Provenance:
+def _provenance(plan: Plan, backbone: Backbone, run_id: str, seconds: float, encoded: Encoded) -> Provenance:
     return Provenance(
         code_version=code_version(),
         run_id=run_id,
@@ -140,7 +144,7 @@ def _provenance(plan: Plan, backbone: Backbone, run_id: str, seconds: float, poo
         precision=backbone.execution.precision,
         libraries=libraries(),
         wall_time_s=round(seconds, 4),
-        extraction_s=round(pooled.seconds, 4),
-        images_per_s=round(pooled.encoded / pooled.seconds, 2) if pooled.encoded else None,
+        extraction_s=round(encoded.seconds, 4),
+        images_per_s=round(encoded.encoded / encoded.seconds, 2) if encoded.encoded else None,
         peak_memory_mb=round(peak_memory_mb(plan.device), 1),
     )

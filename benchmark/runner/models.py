@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import torch
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.execution import Execution
+from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.backbones.sources import open_backbone
 from benchmark.results.schema import ModelRecord
 from benchmark.suites.cards import ModelCard
+
+_IMG_SIZE = re.compile(r"(?<=[?&])img_size=[^&]*&?|[?&]img_size=[^&]*$")
+"""The option that binds an architecture to one size."""
 
 
 class ModelShelf:
@@ -20,6 +25,7 @@ class ModelShelf:
         self.execution = execution
         self._card: ModelCard | None = None
         self._backbone: Backbone | None = None
+        self._sized: dict[tuple[int, int], Backbone] = {}
         self._rates: dict[str, float] = {}
 
     def open(self, card: ModelCard) -> Backbone:
@@ -30,6 +36,7 @@ class ModelShelf:
         """
         if self._backbone is None or self._card != card:
             self._backbone = None  # the old one goes before the new one comes: memory for one
+            self._sized.clear()
             self._backbone = open_backbone(
                 card.checkpoint,
                 arch=card.arch,
@@ -40,6 +47,31 @@ class ModelShelf:
             )
             self._card = card
         return self._backbone
+
+    def under(self, card: ModelCard, preprocessing: Preprocessing) -> Backbone:
+        """The card's backbone behind another preprocessing, built for its size where the network is bound to one.
+
+        Raises:
+            BackboneError: the network cannot be built for that size.
+        """
+        backbone = self.open(card)
+        if preprocessing.size != backbone.preprocessing.size:
+            if preprocessing.size not in self._sized:
+                self._sized.clear()
+                self._sized[preprocessing.size] = self._built_for(card, preprocessing.size)
+            backbone = self._sized[preprocessing.size]
+        return backbone.under(preprocessing)
+
+    def _built_for(self, card: ModelCard, size: tuple[int, int]) -> Backbone:
+        kept = [setting for setting in card.preprocess if setting.partition("=")[0].strip() != "size"]
+        return open_backbone(
+            _IMG_SIZE.sub("", card.checkpoint) if card.checkpoint.startswith(("random:", "timm:")) else card.checkpoint,
+            arch=None if card.arch is None else _IMG_SIZE.sub("", card.arch),
+            layout=card.layout,
+            key=card.key,
+            preprocess=(*kept, f"size={size[0]}x{size[1]}"),
+            execution=self.execution,
+        )
 
     def images_per_second(self, card: ModelCard) -> float:
         """Forward rate of the card's backbone, measured once on a few grey images (for estimates only)."""

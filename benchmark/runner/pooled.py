@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Split
 from benchmark.errors import DataError
 from benchmark.features.extract import Extraction, extract
 from benchmark.features.store import FeatureSet, FeatureStore
@@ -20,17 +20,18 @@ from benchmark.task import Inputs, SplitFeatures
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """The stored features of a dataset under one geometry, with what the extraction cost."""
+class Encoded:
+    """The stored features of a dataset under one geometry, of which splits they are, and what the extraction cost."""
 
     sets: dict[str, FeatureSet]
+    splits: Mapping[str, Split]
     seconds: float
     encoded: int
 
 
 def pooled_features(
     plan: Plan, backbone: Backbone, dataset: Dataset, cells: Sequence[Cell], reporter: Reporter
-) -> Pooled:
+) -> Encoded:
     """The features that the cells need, extracted where they are not stored."""
     preprocessing = preprocessing_of(backbone, cells[0].planned.protocol)
     wanted = [representation_of(backbone, cell.planned.protocol) for cell in cells]
@@ -51,25 +52,26 @@ def pooled_features(
             )
     encoded = sum(each.encoded for each in done.values())
     seconds = sum(each.seconds for each in done.values()) if encoded else 0.0
-    return Pooled({name: each.features for name, each in done.items()}, seconds, encoded)
+    return Encoded({name: each.features for name, each in done.items()}, dataset.splits, seconds, encoded)
 
 
 class InputsCache:
     """Inputs of the tasks, loaded once per representation and shared by the cells of a group."""
 
-    def __init__(self, plan: Plan, backbone: Backbone, dataset: Dataset, pooled: Pooled) -> None:
-        self._plan, self._backbone, self._dataset, self._pooled = plan, backbone, dataset, pooled
+    def __init__(self, plan: Plan, backbone: Backbone, dataset: Dataset, encoded: Encoded) -> None:
+        self._plan, self._backbone, self._dataset, self._encoded = plan, backbone, dataset, encoded
         self._loaded: tuple[str, dict[str, SplitFeatures]] | None = None
 
-    def __call__(self, representation: str, progress: Callable[[int, int, str], None]) -> Inputs:
-        """The inputs of a task that uses `representation`."""
+    def __call__(self, cell: Cell, progress: Callable[[int, int, str], None]) -> Inputs:
+        """The inputs of a cell."""
+        representation = representation_of(self._backbone, cell.planned.protocol)
         if self._loaded is None or self._loaded[0] != representation:
             self._loaded = None  # free the old representation first
             self._loaded = (
                 representation,
                 {
                     name: _split_features(self._dataset, name, features, representation, self._plan.device)
-                    for name, features in self._pooled.sets.items()
+                    for name, features in self._encoded.sets.items()
                 },
             )
         splits = self._loaded[1]

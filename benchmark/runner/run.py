@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.data.dataset import Dataset
 from benchmark.results.store import ResultStore
 from benchmark.runner.cell import run_cell
+from benchmark.runner.dense import DenseInputsCache, patch_maps
 from benchmark.runner.models import ModelShelf
-from benchmark.runner.plan import Cell, Plan, preprocessing_of
-from benchmark.runner.pooled import InputsCache, pooled_features
+from benchmark.runner.plan import Cell, Plan, dense_groups, preprocessing_of
+from benchmark.runner.pooled import Encoded, InputsCache, pooled_features
 from benchmark.runner.provenance import hardware, new_run_id, now
 from benchmark.runner.reporter import Reporter
 from benchmark.runner.summary import Summary
@@ -53,7 +56,7 @@ def run_plan(plan: Plan, shelf: ModelShelf, reporter: Reporter) -> Summary:
         for name in dict.fromkeys(cell.card.name for cell in todo):
             cells = [cell for cell in todo if cell.card.name == name]
             backbone = shelf.open(cells[0].card)
-            _run_model(plan, backbone, cells, summary, run_id, log, reporter)
+            _run_model(plan, shelf, backbone, cells, summary, run_id, log, reporter)
         log.write("end", made=summary.made, failed=len(summary.failed))
     except BaseException as error:
         log.write("stopped", why=f"{type(error).__name__}: {error}")
@@ -65,6 +68,7 @@ def run_plan(plan: Plan, shelf: ModelShelf, reporter: Reporter) -> Summary:
 
 def _run_model(
     plan: Plan,
+    shelf: ModelShelf,
     backbone: Backbone,
     cells: Sequence[Cell],
     summary: Summary,
@@ -76,27 +80,42 @@ def _run_model(
     total = len(plan.todo())
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        geometry = preprocessing_of(backbone, cell.planned.protocol).key()
-        groups.setdefault((cell.dataset, geometry), []).append(cell)
-    for (name, _), group in groups.items():
-        dataset = plan.datasets[name]
-        pooled = pooled_features(plan, backbone, dataset, group, reporter)
-        summary.encoded += pooled.encoded
-        log.write("features", model=group[0].card.name, dataset=name, encoded=pooled.encoded, seconds=pooled.seconds)
-        inputs_of = InputsCache(plan, backbone, dataset, pooled)
+        if "pooled" in cell.planned.task.needs:
+            geometry = preprocessing_of(backbone, cell.planned.protocol).key()
+            groups.setdefault((cell.dataset, geometry), []).append(cell)
+    prepared: list[tuple[list[Cell], Callable[[], tuple[Encoded, InputsCache | DenseInputsCache]]]] = [
+        (group, partial(_pooled, plan, backbone, plan.datasets[name], group, reporter))
+        for (name, _), group in groups.items()
+    ]
+    prepared += [
+        (group, partial(patch_maps, plan, shelf, preprocessing, plan.datasets[name], group, reporter))
+        for (name, _, _), (preprocessing, group) in dense_groups(backbone, cells).items()
+    ]
+    for group, prepare in prepared:
+        encoded, inputs_of = prepare()
+        name, dataset = group[0].dataset, plan.datasets[group[0].dataset]
+        summary.encoded += encoded.encoded
+        log.write("features", model=group[0].card.name, dataset=name, encoded=encoded.encoded, seconds=encoded.seconds)
         for cell in group:
             with store.claim(cell.key) as mine:
                 if not mine or _made_meanwhile(store, cell, plan):
                     summary.elsewhere += 1
                     log.write("elsewhere", cell=str(cell.key))
                     continue
-                result = run_cell(plan, backbone, dataset, cell, pooled, inputs_of, store, run_id, reporter)
+                result = run_cell(plan, backbone, dataset, cell, encoded, inputs_of, store, run_id, reporter)
                 store.write(cell.key, result)
             summary.made += 1
             if result.status == "failed":
                 summary.failed.append(cell)
             log.write("cell", cell=str(cell.key), status=result.status, seconds=result.provenance.wall_time_s)
             reporter.cell(cell, result, summary.made + summary.elsewhere, total)
+
+
+def _pooled(
+    plan: Plan, backbone: Backbone, dataset: Dataset, group: Sequence[Cell], reporter: Reporter
+) -> tuple[Encoded, InputsCache]:
+    encoded = pooled_features(plan, backbone, dataset, group, reporter)
+    return encoded, InputsCache(plan, backbone, dataset, encoded)
 
 
 def _made_meanwhile(store: ResultStore, cell: Cell, plan: Plan) -> bool:

@@ -54,7 +54,7 @@ def search(
         found = _search_torch(train, test, k, metric, progress)
     else:
         found = _search_faiss(train, test, k, metric, progress)
-    return _in_order(*found, ascending=metric == "l2")
+    return in_order(*found, ascending=metric == "l2")
 
 
 def _faiss_on(device: torch.device) -> bool:
@@ -93,7 +93,7 @@ def _search_torch(train: Tensor, test: Tensor, k: int, metric: Metric, progress:
     return torch.cat(values), torch.cat(indices)
 
 
-def _in_order(values: Tensor, indices: Tensor, ascending: bool) -> tuple[Tensor, Tensor]:
+def in_order(values: Tensor, indices: Tensor, ascending: bool) -> tuple[Tensor, Tensor]:
     """Sorts each row by value, and by index among equal values: the same order from every implementation."""
     by_index = indices.argsort(dim=1)
     values, indices = values.gather(1, by_index), indices.gather(1, by_index)

@@ -10,9 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.data.annotations import Objects
 from benchmark.data.assemble import assemble
 from benchmark.data.dataset import Dataset, Split
 from benchmark.data.fingerprint import combine, of_labels
+from benchmark.data.runlength import run_lengths
 from benchmark.data.scenes.kinds import Kind, kinds
 from benchmark.data.scenes.options import SceneOptions
 from benchmark.data.scenes.render import RENDERER_VERSION, Scene, render
@@ -55,6 +57,24 @@ class SceneReader:
         """Image `index` as RGB."""
         return Image.fromarray(self.scene(index).image)
 
+    def mask(self, index: int) -> NDArray[np.uint16]:
+        """(size, size) class of every pixel of image `index`: 0 is the background, kind k is k + 1."""
+        return self.scene(index).semantic.astype(np.uint16)
+
+    def objects(self, index: int) -> Objects:
+        """The visible objects of image `index`, the subject first."""
+        scene = self.scene(index)
+        none = np.zeros(len(scene.kinds), bool)
+        return Objects(
+            boxes=scene.boxes.astype(np.float64),
+            labels=scene.kinds,
+            crowd=none,
+            difficult=none,
+            areas=scene.instance_masks.sum((1, 2)).astype(np.float64),
+            segments=tuple(run_lengths(mask) for mask in scene.instance_masks),
+            size=(self.options.size, self.options.size),
+        )
+
     def targets(self) -> NDArray[np.int64] | NDArray[np.uint8]:
         """(N,) kinds of the subjects or, with `multilabel`, (N, C) indicators of the visible kinds."""
         if not self.options.multilabel:
@@ -73,7 +93,7 @@ def _split(reader: SceneReader) -> Split:
         drawn.update(reader.scene(index).image.tobytes())
     options = [f"{name}={value}" for name, value in sorted(reader.options.key().items())]
     fingerprint = combine([f"scenes v{RENDERER_VERSION}", *options, of_labels(ids, targets), drawn.hexdigest()])
-    return Split(reader.split, ids, targets, reader, fingerprint, fingerprint)
+    return Split(reader.split, ids, targets, reader, fingerprint, fingerprint, masks=reader, objects=reader)
 
 
 def open_scenes(name: str, spec: SourceSpec, options: SceneOptions) -> Dataset:
@@ -89,7 +109,15 @@ def open_scenes(name: str, spec: SourceSpec, options: SceneOptions) -> Dataset:
     sizes = {"train": options.train, "val": options.val, "test": options.test}
     splits = {split: _split(SceneReader(split, size, options)) for split, size in sizes.items() if size}
     classes = tuple(kind.name for kind in kinds(options.kinds, options.classes))
-    return assemble(name, spec.text, classes, splits, multilabel=options.multilabel)
+    return assemble(
+        name,
+        spec.text,
+        classes,
+        splits,
+        multilabel=options.multilabel,
+        mask_classes=("background", *classes),
+        object_classes=classes,
+    )
 
 
 SOURCE = Source(
