@@ -67,8 +67,8 @@ def critical_difference(scores: Scores, test: RankTest) -> Spec:
     order = np.argsort(mean, kind="stable")[:SHOWN]
     shown = [scores.models[index] for index in order]
     place = dict(zip(scores.models, mean.tolist(), strict=True))
-    groups = [[model for model in group if model in shown] for group in test.groups]
-    bars = [group for group in groups if len(group) > 1]
+    groups = list(dict.fromkeys(frozenset(group) & frozenset(shown) for group in test.groups))
+    bars = [group for group in groups if len(group) > 1 and not any(group < other for other in groups)]
     first, top = (len(bars) + 1.5) / 2, (len(shown) + 1) // 2
     low, high = min(place[model] for model in shown), max(place[model] for model in shown)
     reach = max(high - low, 1e-6)
