@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.preprocessing import Preprocessing
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Split
 from benchmark.data.sample import learned_and_reported
 from benchmark.features.extract import Extraction
 from benchmark.features.maps import extract_maps, map_shapes, open_maps
-from benchmark.features.store import FeatureStore
+from benchmark.features.masks import read_masks
+from benchmark.features.store import FeatureSet, FeatureStore
 from benchmark.runner.models import ModelShelf
 from benchmark.runner.plan import Cell, Plan, most_layers
 from benchmark.runner.pooled import Encoded
@@ -31,7 +32,7 @@ def patch_maps(
     """The maps that the cells need, extracted where they are not stored, and the inputs of each cell.
 
     Raises:
-        DataError: unreadable images (unless they are to be skipped).
+        DataError: unreadable images (unless they are to be skipped), or a mask that is not what it should be.
     """
     card, protocol = cells[0].card, cells[0].planned.protocol
     assert isinstance(protocol, DenseSettings)
@@ -51,10 +52,21 @@ def patch_maps(
                 on_bad_image=plan.request.on_bad_image,
                 progress=update,
             )
+    for name, split in splits.items():
+        _check_masks(plan, split, done[name].features, reporter)
     encoded = sum(each.encoded for each in done.values())
     seconds = sum(each.seconds for each in done.values()) if encoded else 0.0
     found = Encoded({name: each.features for name, each in done.items()}, splits, seconds, encoded)
     return found, DenseInputsCache(plan, backbone, dataset, found, shapes)
+
+
+def _check_masks(plan: Plan, split: Split, features: FeatureSet, reporter: Reporter) -> None:
+    """Reads every mask once, so that a wrong one stops the run as a wrong image does, not cell by cell."""
+    assert split.masks is not None
+    kept = features.kept
+    with reporter.bar(f"masks of {split.name}", "masks") as update:
+        for done, _ in enumerate(read_masks(split.masks, kept, (1, 1), plan.request.workers)):
+            update(done + 1, len(kept), split.name)
 
 
 class DenseInputsCache:

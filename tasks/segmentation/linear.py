@@ -8,7 +8,8 @@ sizes (stages of a convolutional network) need not be brought to one size first,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class LinearHead(nn.Module):
             nn.init.normal_(conv.weight, std=0.01)  # as all of mmsegmentation's decode heads
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
-        self.convs = nn.ModuleList(convs)
+        self.convs, self.classes = nn.ModuleList(convs), classes
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Scores (B, C, h, w) per size of map: those of one size are added."""
@@ -69,6 +70,26 @@ class LinearHead(nn.Module):
             size = scores.shape[-2:]
             by_size[size] = by_size[size] + scores if size in by_size else scores
         return list(by_size.values())
+
+    def at(self, maps: list[Tensor], grid: Tensor) -> Tensor:
+        """The enlarged and added scores at some points only, (B, C, P).
+
+        Interpolation and convolution commute, so each layer takes them in the order that moves fewer numbers.
+
+        Args:
+            maps: as for `forward`.
+            grid: (B, 1, P, 2) points as `grid_sample` has them.
+        """
+        added: list[Tensor] = []
+        for norm, conv, found in zip(self.norms, self.convs, maps, strict=True):
+            narrow = found.shape[1] < self.classes
+            added.append(conv(sampled(norm(found), grid)) if narrow else sampled(conv(norm(found)), grid))
+        return torch.stack(added).sum(dim=0)[:, :, 0]
+
+
+def sampled(maps: Tensor, grid: Tensor) -> Tensor:
+    """(B, C, 1, P) values of maps (B, C, h, w), enlarged bilinearly, at the points of a grid (B, 1, P, 2)."""
+    return grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def rate(step: int, protocol: LinearSettings) -> float:
@@ -80,13 +101,15 @@ def rate(step: int, protocol: LinearSettings) -> float:
     return share
 
 
-def drawn_loss(scores: list[Tensor], masks: Tensor, ignore: int, pixels: int, draws: torch.Generator) -> Tensor:
+def drawn_loss(
+    scores_at: Callable[[Tensor], Tensor], masks: Tensor, ignore: int, pixels: int, draws: torch.Generator
+) -> Tensor:
     """The mean cross-entropy of `pixels` drawn pixels of each image: an estimate of that of all labelled pixels.
 
     Bilinear interpolation needs no whole enlarged map to give its values at a few points.
 
     Args:
-        scores: (B, C, h, w) each; enlarged to the masks, they are added.
+        scores_at: from a grid (B, 1, P, 2) of points to scores (B, C, P).
         masks: (B, H, W) classes or `ignore`.
         ignore: the value of pixels without a class.
         pixels: how many; 0 for all of them.
@@ -100,11 +123,10 @@ def drawn_loss(scores: list[Tensor], masks: Tensor, ignore: int, pixels: int, dr
     targets = masks.flatten(1).gather(1, places).long()
     x, y = places % width, places.div(width, rounding_mode="floor")
     grid = torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=-1) * 2 - 1
-    grid = grid[:, None].to(scores[0].dtype)
-    at = [grid_sample(each, grid, mode="bilinear", padding_mode="border", align_corners=False) for each in scores]
+    scores = scores_at(grid[:, None].float())
     if not bool((targets != ignore).any()):
-        return scores[0].sum() * 0.0  # nothing labelled was drawn
-    return cross_entropy(torch.stack(at).sum(dim=0)[:, :, 0], targets, ignore_index=ignore)
+        return scores.sum() * 0.0  # nothing labelled was drawn
+    return cross_entropy(scores, targets, ignore_index=ignore)
 
 
 def fit_linear(
@@ -124,9 +146,9 @@ def fit_linear(
         while len(order) < protocol.batch:
             order = torch.cat([order, torch.randperm(len(split), generator=draws)])
         chosen, order = order[: protocol.batch], order[protocol.batch :]
-        scores = head([maps.read(chosen.tolist(), inputs.device) for maps in split.maps])
+        seen = [maps.read(chosen.tolist(), inputs.device) for maps in split.maps]
         target = masks.values[chosen].to(inputs.device)
-        loss = drawn_loss(scores, target, masks.ignore, protocol.pixels, draws)
+        loss = drawn_loss(partial(head.at, seen), target, masks.ignore, protocol.pixels, draws)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -152,9 +174,9 @@ def predict_linear(inputs: DenseInputs, protocol: LinearSettings, seed: int) -> 
 
 
 def _scores(head: LinearHead, inputs: DenseInputs) -> Iterator[list[list[Tensor]]]:
-    with torch.inference_mode():
-        for start in range(0, len(inputs.test), _BATCH):
-            rows = range(start, min(start + _BATCH, len(inputs.test)))
+    for start in range(0, len(inputs.test), _BATCH):
+        rows = range(start, min(start + _BATCH, len(inputs.test)))
+        with torch.inference_mode():  # never around a yield: it would hold for whoever asked
             scores = head([maps.read(rows, inputs.device) for maps in inputs.test.maps])
-            for place in range(len(rows)):
-                yield [[each[place] for each in scores]]
+        for place in range(len(rows)):
+            yield [[each[place] for each in scores]]

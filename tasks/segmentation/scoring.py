@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from benchmark.data.annotations import IGNORE
+from benchmark.features.masks import nearest, read_masks
 from benchmark.metrics.columns import join, segmentation_table
 from benchmark.task import DenseInputs
-from tasks.segmentation.labels import masks_of, nearest
 
 Found = TypeVar("Found")
 
@@ -62,11 +62,11 @@ def counted(
         at_size: brings it to the size of a mask, as classes (H, W): `enlarged` or `stretched`.
 
     Raises:
-        DataError: see `masks_of`.
+        DataError: see `read_masks`.
     """
     classes, total = len(inputs.classes), len(inputs.test)
     rows = np.zeros((len(variants), 3, total, classes), dtype=np.int64)
-    masks = masks_of(inputs.test, None, inputs.workers)
+    masks = read_masks(inputs.test.masks, inputs.test.rows, None, inputs.workers)
     for index, (mask, maps) in enumerate(zip(masks, predicted, strict=True)):
         for place, found in enumerate(maps):
             rows[place, :, index] = pixel_counts(at_size(found, (mask.shape[0], mask.shape[1])), mask, classes)

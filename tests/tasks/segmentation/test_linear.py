@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from benchmark.features.masks import nearest
 from benchmark.metrics.registry import score
-from tasks.segmentation.labels import nearest, squares_of
-from tasks.segmentation.linear import LinearHead, LinearSettings, drawn_loss, rate
+from tasks.segmentation.labels import squares_of
+from tasks.segmentation.linear import LinearHead, LinearSettings, drawn_loss, rate, sampled
 from tasks.segmentation.scoring import enlarged, pixel_counts, stretched
 from tasks.segmentation.task import Segmentation
 from tests.tasks.segmentation.worlds import world
@@ -23,20 +24,25 @@ def test_the_drawn_loss_is_that_of_the_enlarged_scores():
     whole = interpolate(scores, (16, 20), mode="bilinear", align_corners=False)
     expected = cross_entropy(whole, masks.long(), ignore_index=255)
     draws = torch.Generator().manual_seed(0)
-    assert float(drawn_loss([scores], masks, 255, 0, draws)) == pytest.approx(float(expected), rel=1e-5)
-    drawn = [float(drawn_loss([scores], masks, 255, 200, draws)) for _ in range(200)]
+
+    def at(*maps: torch.Tensor):
+        return lambda grid: torch.stack([sampled(each, grid)[:, :, 0] for each in maps]).sum(dim=0)
+
+    assert float(drawn_loss(at(scores), masks, 255, 0, draws)) == pytest.approx(float(expected), rel=1e-5)
+    drawn = [float(drawn_loss(at(scores), masks, 255, 200, draws)) for _ in range(200)]
     assert np.mean(drawn) == pytest.approx(float(expected), abs=4 * np.std(drawn) / 200**0.5)
     # two layers of different sizes: enlarged scores are added
     coarse = torch.randn(3, 5, 2, 3)
     both = whole + interpolate(coarse, (16, 20), mode="bilinear", align_corners=False)
     expected = cross_entropy(both, masks.long(), ignore_index=255)
-    assert float(drawn_loss([scores, coarse], masks, 255, 0, draws)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(drawn_loss(at(scores, coarse), masks, 255, 0, draws)) == pytest.approx(float(expected), rel=1e-5)
     assert torch.equal(enlarged([scores[0], coarse[0]], (16, 20)), both[0].argmax(dim=0))
 
 
 def test_nothing_labelled_gives_no_gradient_and_no_nan():
     scores = torch.randn(1, 3, 2, 2, requires_grad=True)
-    drawn_loss([scores], torch.full((1, 4, 4), 255), 255, 8, torch.Generator()).backward()
+    nothing = torch.full((1, 4, 4), 255)
+    drawn_loss(lambda grid: sampled(scores, grid)[:, :, 0], nothing, 255, 8, torch.Generator()).backward()
     assert scores.grad is not None and not scores.grad.any()
 
 
@@ -52,6 +58,18 @@ def test_a_head_per_layer_is_the_head_on_their_concatenation():
         torch.testing.assert_close(found, conv(norm(torch.cat(maps, dim=1))))
     head.eval(), norm.eval()
     torch.testing.assert_close(head(maps)[0], conv(norm(torch.cat(maps, dim=1))))
+
+
+def test_scores_at_points_are_those_of_the_enlarged_maps_whatever_the_order_of_the_work():
+    torch.manual_seed(0)
+    head = LinearHead([3, 9], 5).eval()  # one map narrower than the classes are many, one wider
+    maps = [torch.randn(2, 3, 8, 6), torch.randn(2, 9, 4, 3)]
+    whole = sum(interpolate(each, (16, 12), mode="bilinear", align_corners=False) for each in head(maps))
+    grid = torch.stack(
+        torch.meshgrid((torch.arange(12) + 0.5) / 6 - 1, (torch.arange(16) + 0.5) / 8 - 1, indexing="xy"), -1
+    )
+    found = head.at(maps, grid.reshape(1, 1, -1, 2).expand(2, -1, -1, -1))
+    torch.testing.assert_close(found.unflatten(2, (16, 12)), whole)
 
 
 def test_the_rate_is_mmcvs_poly_with_linear_warm_up():
