@@ -37,7 +37,8 @@ class HarnessBackbone(nn.Module):
         checkpointing: trade time for memory: activations of blocks are computed twice.
 
     Raises:
-        RequestError: checkpointing or stochastic depth of an encoder that does not offer it.
+        RequestError: windows with other layers than the last; checkpointing or stochastic depth of an encoder that does
+            not offer it.
     """
 
     def __init__(
@@ -56,6 +57,12 @@ class HarnessBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.frozen, self.still_norm = frozen, still_norm
+        if window and (layers is not None or norm):
+            raise RequestError(
+                "windowed attention with the bare last map, as in ViTDet",
+                f"layers={layers} norm={norm}",
+                "leave these out, or set window=0",
+            )
         self.encoder: Encoder = (
             WindowedEncoder(backbone, window, whole, relative) if window else Encoder(backbone, layers, norm)
         )

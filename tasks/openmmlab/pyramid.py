@@ -15,6 +15,8 @@ from benchmark.errors import RequestError
 SCALES: tuple[Fraction, ...] = (Fraction(4), Fraction(2), Fraction(1), Fraction(1, 2))
 """Of Li et al. 2022 (ViTDet), section 3: strides 4, 8, 16 and 32 from a map of stride 16."""
 
+MODELS.register_module(name="LayerNorm2d", module=LayerNorm2d)  # over channels, for the heads of ViTDet
+
 
 @MODELS.register_module(name="SimplePyramid")
 class SimplePyramid(nn.Module):

@@ -203,7 +203,7 @@ def test_coming_after_mmcv_gave_up_on_its_operators_is_refused(monkeypatch: pyte
     monkeypatch.delitem(sys.modules, ops.EXTENSION)
     monkeypatch.setattr(ops, "compiled_mmcv", lambda: False)
     monkeypatch.setitem(sys.modules, "mmcv.cnn", ModuleType("mmcv.cnn"))
-    with pytest.raises(RequestError, match=r"mmcv\.cnn imported without operators"):
+    with pytest.raises(RequestError, match=r"mmcv\.cnn.* imported without operators"):
         ops.provide()
 
 

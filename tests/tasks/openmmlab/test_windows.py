@@ -5,7 +5,7 @@ pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
 from benchmark.backbones.encoder import Encoder
 from benchmark.backbones.sources import open_backbone
-from benchmark.errors import BackboneError
+from benchmark.errors import BackboneError, RequestError
 from tasks.openmmlab.windows import WindowAttention, WindowedEncoder
 
 
@@ -104,3 +104,11 @@ def test_the_last_block_of_each_quarter_sees_the_whole_image() -> None:
 def test_attention_that_windows_would_change_is_refused() -> None:
     with pytest.raises(BackboneError, match="a plain vision transformer for windowed attention"):
         WindowedEncoder(open_backbone("random:resnet18"))
+
+
+def test_windows_with_maps_that_vitdet_does_not_have_are_refused() -> None:
+    from tasks.openmmlab.adapter import HarnessBackbone
+
+    backbone = open_backbone("random:test_vit", preprocess=["size=64"])
+    with pytest.raises(RequestError, match="windowed attention with the bare last map"):
+        HarnessBackbone(backbone, layers=(0, 1), window=2)

@@ -1,0 +1,140 @@
+"""Detectors of the field's protocols: mmdet's own, on an encoder of the harness. What differs from mmdet's is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.errors import RequestError
+from tasks.openmmlab.adapter import HarnessBackbone
+from tasks.openmmlab.recipes import batch_norm, put_under, shipped
+
+
+def c4(
+    backbone: Backbone, classes: int, *, masks: bool = False, extra_norm: bool = True, frozen: bool = False
+) -> dict[str, Any]:
+    """Faster or Mask R-CNN on C4 as MoCo fine-tunes it: no frozen stage, BatchNorm trained, a norm behind res5.
+
+    Args:
+        backbone: a residual network.
+        classes: without the background.
+        masks: Mask R-CNN.
+        extra_norm: as `HarnessRes5` has it.
+        frozen: the encoder's weights and statistics stay.
+    """
+    config = shipped("mmdet", "mask-rcnn_r50-caffe-c4" if masks else "faster-rcnn_r50-caffe-c4")
+    put_under(config, backbone, "HarnessC4", frozen=frozen, synchronise=True)
+    width, final = _channels(backbone)[-2:]
+    config.rpn_head.update(in_channels=width, feat_channels=width)
+    head = config.roi_head
+    head.shared_head = {
+        "type": "HarnessRes5",
+        "backbone": backbone,
+        "extra_norm": extra_norm,
+        "frozen": frozen,
+        "synchronise": True,
+    }
+    head.bbox_roi_extractor.out_channels = width
+    head.bbox_head.update(in_channels=final, num_classes=classes)
+    if masks:
+        head.mask_head.update(in_channels=final, num_classes=classes)
+    return dict(config)
+
+
+def mask_rcnn_fpn(backbone: Backbone, classes: int, *, masks: bool = True, **options: Any) -> dict[str, Any]:
+    """Mask R-CNN (Faster R-CNN without masks) on an FPN with BatchNorm in it, all of it trained, as in MoCo.
+
+    Args:
+        backbone: a hierarchical network with maps at strides 4, 8, 16 and 32.
+        classes: without the background.
+        masks: with the mask head.
+        options: of `HarnessBackbone`.
+
+    Raises:
+        RequestError: other strides.
+    """
+    config = shipped("mmdet", "mask-rcnn_r50_fpn" if masks else "faster-rcnn_r50_fpn")
+    put_under(config, backbone, synchronise=True, **options)
+    config.neck.update(in_channels=_pyramid(backbone), norm_cfg=batch_norm())
+    config.roi_head.bbox_head.num_classes = classes
+    if masks:
+        config.roi_head.mask_head.num_classes = classes
+    return dict(config)
+
+
+def retinanet(backbone: Backbone, classes: int, **options: Any) -> dict[str, Any]:
+    """RetinaNet on an FPN from stride 8, with BatchNorm in the FPN.
+
+    Args:
+        backbone: as for `mask_rcnn_fpn`.
+        classes: without the background.
+        options: of `HarnessBackbone`.
+
+    Raises:
+        RequestError: other strides.
+    """
+    config = shipped("mmdet", "retinanet_r50_fpn")
+    put_under(config, backbone, synchronise=True, **options)
+    config.neck.update(in_channels=_pyramid(backbone), norm_cfg=batch_norm())
+    config.bbox_head.num_classes = classes
+    return dict(config)
+
+
+def vitdet(
+    backbone: Backbone, classes: int, *, window: int = 14, relative: bool = True, **options: Any
+) -> dict[str, Any]:
+    """Mask R-CNN of ViTDet: the simple pyramid, two convolutions of proposals, heads with LayerNorm.
+
+    detectron2, projects/ViTDet/configs/common/models/mask_rcnn_vitdet.py, on a plain transformer.
+
+    Args:
+        backbone: opened for the size of the images, with patches of 16.
+        classes: without the background.
+        window: the side of the windows, in patches.
+        relative: decomposed relative positions.
+        options: of `HarnessBackbone`: `drop_path` is 0.1 for ViT-B, 0.4 for ViT-L, 0.5 for ViT-H.
+
+    Raises:
+        RequestError: another patch.
+    """
+    probe = HarnessBackbone(backbone)
+    if probe.strides != [16]:
+        raise RequestError(
+            "a plain transformer with patches of 16, for ViTDet",
+            f"{backbone.arch} with strides {_text(probe)}",
+            "use a protocol on an FPN for hierarchical networks",
+        )
+    config = shipped("mmdet", "mask-rcnn_r50_fpn")
+    put_under(config, backbone, window=window, relative=relative, **options)
+    config.neck = {"type": "SimplePyramid", "in_channels": probe.channels[-1], "out_channels": 256}
+    norm = {"type": "LayerNorm2d", "eps": 1e-6, "requires_grad": True}
+    config.rpn_head.num_convs = 2
+    config.roi_head.bbox_head.update(
+        type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=norm, num_classes=classes
+    )
+    config.roi_head.mask_head.update(norm_cfg=norm, num_classes=classes)
+    return dict(config)
+
+
+def _channels(backbone: Backbone) -> list[int]:
+    return HarnessBackbone(backbone).channels
+
+
+def _pyramid(backbone: Backbone) -> list[int]:
+    """The channels of maps at strides 4 to 32.
+
+    Raises:
+        RequestError: other strides.
+    """
+    probe = HarnessBackbone(backbone)
+    if probe.strides != [4, 8, 16, 32]:
+        raise RequestError(
+            "maps at strides 4, 8, 16 and 32 for an FPN",
+            f"{backbone.arch} with strides {_text(probe)}",
+            "use det/vitdet for a plain transformer",
+        )
+    return probe.channels
+
+
+def _text(probe: HarnessBackbone) -> str:
+    return ", ".join(map(str, probe.strides))
