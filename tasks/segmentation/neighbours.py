@@ -201,14 +201,14 @@ class Memory:
             present = torch.bincount(labels.flatten(), minlength=self.classes).nonzero()[:, 0]
             place = torch.empty(self.classes, dtype=torch.int64)
             place[present] = torch.arange(len(present))
-            labels = place[labels]
-            counts = torch.zeros(len(part), len(present), pixels, dtype=torch.int16)
+            labels = place[labels].transpose(1, 2).contiguous()  # several times faster along the last axis
+            counts = torch.zeros(len(part), pixels, len(present), dtype=torch.int16)
             before = 0
             for k in sorted(chosen):
-                new = labels[:, before:k]
-                counts.scatter_add_(1, new, torch.ones_like(new, dtype=torch.int16))
+                new = labels[:, :, before:k]
+                counts.scatter_add_(2, new, torch.ones_like(new, dtype=torch.int16))
                 before = k
-                chosen[k].append(present[counts.argmax(dim=1)].to(self.labels.dtype))
+                chosen[k].append(present[counts.argmax(dim=2)].to(self.labels.dtype))
         return [torch.cat(chosen[k]) for k in ks]
 
 
