@@ -11,8 +11,14 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter
-from rich.console import Console
+try:
+    from cyclopts import App, CycloptsError, Group, Parameter
+    from rich.console import Console
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"transferbench: expected an environment with its libraries; found {sys.executable} without {missing.name}; "
+        "run `make env`, then use .venv/bin/python (or `source .venv/bin/activate`)"
+    )
 
 if TYPE_CHECKING:
     from benchmark.runner.request import RunRequest
@@ -228,6 +234,8 @@ def table(
     else:
         content = encode(wide_table(entries) if wide else long_table(entries), format)
     if output is None:
+        if format == "parquet" and sys.stdout.isatty():
+            raise RequestError("--output for parquet", "a terminal, which cannot show it", "add --output table.parquet")
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ def compare_all(column: Column, models: Sequence[str] | None = None) -> Pairs:
 
     What several seeds say of a sample is pooled. Models whose samples are not those of the best one (other episodes,
     predictions that are gone) are listed as untested.
+
+    Raises:
+        ResultError: a stored headline is not what its predictions give.
     """
     ranked = best_first(column)
     estimates: dict[str, Estimate] = {}
@@ -95,12 +99,27 @@ def _apart(column: Column, best: str, other: str) -> bool:
 def _estimate(entries: Sequence[Entry], metric: str) -> Estimate | None:
     """The headline of one model over its seeds; None where its predictions cannot be had or differ in their samples."""
     try:
-        tables = [read_predictions(entry.root, entry.result) for entry in entries]
         version = entries[0].result.scorer.version
-        found = pooled_estimate([estimate_of(table, metric, version) for table in tables])
+        seeds = [estimate_of(read_predictions(entry.root, entry.result), metric, version) for entry in entries]
+        found = pooled_estimate(seeds)
     except ResultError:
         return None
+    for entry, estimate in zip(entries, seeds, strict=True):
+        _check_stored(entry, estimate)
     return found if found.folds is None else None  # sums of magnitudes have no simple paired test
+
+
+def _check_stored(entry: Entry, estimate: Estimate) -> None:
+    """Stops at a headline that its own predictions do not give: somebody edited the result."""
+    result = entry.result
+    stored = result.metric(estimate.name).value
+    if not math.isclose(stored, estimate.value, rel_tol=1e-9, abs_tol=1e-9):
+        cell = f"{result.model.name} · {result.task} · {result.data.name}"
+        raise ResultError(
+            f"the {estimate.name} that the predictions of {cell} give, {estimate.value:.4f}",
+            f"{stored:.4f} stored in {entry.root}",
+            "run `verify` on that folder, and do not trust this result",
+        )
 
 
 def _same_units(left: Estimate, right: Estimate) -> bool:

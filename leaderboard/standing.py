@@ -74,8 +74,9 @@ def _aggregates(scores: Scores, params: dict[str, int]) -> Table:
 
 def _notes(scores: Scores) -> list[str]:
     lines = [
+        "Borda: the share of the other models that are beaten · win rate: the share of columns in which it is the best",
         f"over {len(scores.columns)} columns that all models have; ± the wider half of the 95% interval over columns · "
-        "◆ no smaller model has as high a Borda score"
+        "◆ no smaller model has as high a Borda score",
     ]
     if scores.left_out:
         lines.append(f"left out, because a model lacks them: {', '.join(scores.left_out)}")
@@ -83,7 +84,8 @@ def _notes(scores: Scores) -> list[str]:
     if test is not None:
         lines.append(
             f"Friedman: p = {test.p_value:.2g} that all models are equal; mean ranks nearer than "
-            f"{test.critical_difference:.2f} do not differ at 5% (Nemenyi)"
+            f"{test.critical_difference:.2f} do not differ at 5% (Nemenyi: what these columns say of further tasks; "
+            "a ★ speaks of further images of one column)"
         )
         together = [" = ".join(group) for group in test.groups if len(group) > 1]
         lines.append("not told apart: " + ("; ".join(together) if together else "none"))

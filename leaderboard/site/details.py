@@ -56,7 +56,7 @@ def _of_details(result: Result) -> list[DetailPlot]:
         if _positive(point.get("lambda")) and _number(point.get("score"))
     ]
     if len(curve) > 1:
-        caption = f"Score on {result.selection.how} for each penalty that was tried; the best was taken."
+        caption = f"Score on {result.selection.how} for each penalty whose score was computed; the best was taken."
         spec = plots.curve(curve, "lambda", "score, %", log=True)
         found.append(DetailPlot(f"Selection: {_cell(result)}", spec, caption))
     losses = details.get("loss_curve")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     found.filters["figure"] = lambda value, digits=2: f"{value:,.{digits}f}"
+    found.filters["without_folders"] = without_folders
     found.filters["signed"] = lambda value: f"{value:+.2f}"
     found.filters["script"] = lambda value: Markup(script_json(value))
     found.globals["version"] = code_version()
@@ -70,6 +72,7 @@ class Pages:
             models=len(board.models),
             columns=len(board.columns),
             figures=sum(len(column.column.cells) for column in board.columns),
+            recomputed=sum(len(column.pairs.models) for column in board.columns),
             winners=sum(column.winner is not None for column in board.columns),
             failed=sum(entry.result.status == "failed" for entry in board.entries),
             published=self.published,
@@ -219,6 +222,11 @@ class Pages:
         )
 
 
+def without_folders(text: str) -> str:
+    """A path or source with the folders of somebody's disk taken out: they are nobody else's business."""
+    return re.sub(r"(?<![\w:/])/(?:[^/?,\s]+/)+|(?<=:)/(?:[^/?,\s]+/)+", "…/", text)
+
+
 def model_page(model: BoardModel) -> str:
     """Its address from the first page."""
     return quote(f"models/{model.slug}.html")
@@ -269,7 +277,7 @@ def _facts(model: BoardModel) -> list[tuple[str, str]]:
             "Throughput",
             "; ".join(f"{rate:,.0f} images/s on {where}" for where, rate in model.throughput.items()) or None,
         ),
-        ("Checkpoint", record.spec),
+        ("Checkpoint", without_folders(record.spec)),
         ("Layout", record.layout),
         ("Entry of the file", record.key),
         ("Weights hash", record.weights_hash),

@@ -24,7 +24,7 @@
       if (kind !== "display") return cell ? cell[0] : null;
       if (cell === null) return "";
       if (cell === 0) return '<span class="failed">failed</span>';
-      const half = cell.length > 2 ? ` <span class="ci">±${(Math.max(cell[2] - cell[0], cell[0] - cell[1])).toFixed(1)}</span>` : "";
+      const half = cell.length > 2 ? ` <span class="ci">±${((cell[2] - cell[1]) / 2).toFixed(1)}</span>` : "";
       return `${cell[0].toFixed(2)}${half}${cell[3] ? ' <span class="star" title="better than every other model">★</span>' : ""}`;
     },
     createdCell: (td, cell) => { if (cell) td.style.setProperty("--s", share(index, cell[0]).toFixed(3)); },
@@ -60,11 +60,12 @@
   const state = read();
   const label = (index) => columns[index].name;
   const standard = () => {
-    const shown = new Set(["model", "architecture"]);
+    const narrow = innerWidth < 640; // a phone shows scores first
+    const shown = new Set(narrow ? ["model"] : ["model", "architecture"]);
     board.columns.map((column, index) => [column.models, index]).sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, WIDTH)
       .forEach(([, index]) => shown.add(`c${index}`));
-    if (facts.some(([key]) => key === "data")) shown.add("data");
-    if (costs.length) shown.add("params");
+    if (!narrow && facts.some(([key]) => key === "data")) shown.add("data");
+    if (!narrow && costs.length) shown.add("params");
     return shown;
   };
   const fits = (column) => ["family", "task", "protocol", "dataset"].every((key) => !state.get(key) || state.get(key) === column[key]);

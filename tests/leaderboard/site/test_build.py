@@ -13,6 +13,7 @@ from leaderboard.groups import fact_of
 from leaderboard.pairwise import compare_all
 from leaderboard.site.board import make_board
 from leaderboard.site.build import MARK, Site, build_site
+from leaderboard.site.pages import without_folders
 from leaderboard.site.payload import pairs_payload, script_json
 from leaderboard.tables import long_table, read_entries
 from tests.command import CommandLine
@@ -132,3 +133,21 @@ def test_a_board_where_everything_failed_is_refused(tmp_path: Path) -> None:
     broken = type(entry)(entry.root, type(result).model_validate(raw))
     with pytest.raises(ResultError, match="a finished result"):
         make_board([broken], "t")
+
+
+def test_an_edited_headline_is_never_shown(tmp_path: Path, cli: CommandLine) -> None:
+    store_result(tmp_path / "runs", "m", 0.5)
+    (path,) = (tmp_path / "runs").glob("results/m/**/*.json")
+    path.write_text(path.read_text().replace('"value": 50.0', '"value": 59.0', 1))
+    found = cli("leaderboard", tmp_path / "runs", "--out", tmp_path / "site")
+    assert found.code == 2 and "50.0000; found 59.0000 stored" in found.err and found.err.count("\n") == 1
+    assert not (tmp_path / "site").exists()
+
+
+def test_folders_of_a_disk_are_not_published() -> None:
+    assert without_folders("/home/me/runs/vit.pth") == "…/vit.pth"
+    assert without_folders("folder:/home/me/pets?split=0.2") == "folder:…/pets?split=0.2"
+    assert without_folders("coco:/a/b/images,/a/b/ann.json") == "coco:…/images,…/ann.json"
+    assert without_folders("hf:org/name") == "hf:org/name" and without_folders("scenes:") == "scenes:"
+    assert without_folders("timm:vit_base_patch16_224.augreg") == "timm:vit_base_patch16_224.augreg"
+    assert without_folders("runs/vit.pth") == "runs/vit.pth"
