@@ -14,7 +14,7 @@ from leaderboard.families import family_of_column
 from leaderboard.pairwise import Pairs, best_first, clear_winner, compare_all
 from leaderboard.tables import Column, Entry, mean_over_seeds, wide_columns
 
-TESTED = 2000
+TESTED = 1500
 """Results whose predictions are read for paired tests, over all columns; the best models of each come first."""
 
 
