@@ -48,8 +48,9 @@ def best_first(column: Column) -> list[str]:
 def compare_all(column: Column, models: Sequence[str] | None = None) -> Pairs:
     """Compares all models of a column, or some, each with each.
 
-    What several seeds say of a sample is pooled. Models whose samples are not those of the best one (other episodes,
-    predictions that are gone) are listed as untested.
+    What several seeds say of a sample is pooled. Models whose samples or seeds are not those of the best one (other
+    episodes, other random draws, whose own error no test over samples sees; predictions that are gone) are listed as
+    untested.
 
     Raises:
         ResultError: a stored headline is not what its predictions give.
@@ -60,7 +61,10 @@ def compare_all(column: Column, models: Sequence[str] | None = None) -> Pairs:
         if models is not None and model not in models:
             continue
         found = _estimate(column.cells[model], column.metric)
-        if found is not None and (not estimates or _same_units(found, next(iter(estimates.values())))):
+        first = next(iter(estimates), None)
+        if found is not None and (
+            first is None or (_same_units(found, estimates[first]) and _seeds(column, model) == _seeds(column, first))
+        ):
             estimates[model] = found
     tested = tuple(estimates)
     untested = tuple(model for model in ranked if model not in estimates)
@@ -106,7 +110,7 @@ def _estimate(entries: Sequence[Entry], metric: str) -> Estimate | None:
         return None
     for entry, estimate in zip(entries, seeds, strict=True):
         _check_stored(entry, estimate)
-    return found if found.folds is None else None  # sums of magnitudes have no simple paired test
+    return found if found.linear() is not None else None
 
 
 def _check_stored(entry: Entry, estimate: Estimate) -> None:
@@ -122,13 +126,17 @@ def _check_stored(entry: Entry, estimate: Estimate) -> None:
         )
 
 
+def _seeds(column: Column, model: str) -> list[int]:
+    return [entry.result.seed for entry in column.cells[model]]
+
+
 def _same_units(left: Estimate, right: Estimate) -> bool:
     return np.array_equal(left.units, right.units) and np.array_equal(left.strata, right.strata)
 
 
 def _tests(estimates: Sequence[Estimate], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(half widths, p-values) from the products of contributions: no loop over pairs or samples."""
-    rows = np.stack([estimate.contributions[:, 0] for estimate in estimates])
+    rows = np.stack([row for estimate in estimates if (row := estimate.linear()) is not None])
     n = rows.shape[1]
     centred = rows - rows.mean(axis=1, keepdims=True)
     products = centred @ centred.T

@@ -54,6 +54,23 @@ class Estimate:
             return (shares.sum(axis=2) / np.maximum(there.sum(axis=2), 1)).mean(axis=1)
         return np.abs(means).sum(axis=1) / self.folds
 
+    def linear(self) -> np.ndarray | None:
+        """(N,) the value plus each unit's influence on it: their mean is the value, to first order.
+
+        None for sums of magnitudes, which have a kink where a fold's mean is 0.
+        """
+        if self.folds is None:
+            return self.contributions[:, 0]
+        if not self.ratios:
+            return None
+        above, below = np.moveaxis(self.contributions.reshape(len(self.units), self.folds, 2, -1), 2, 0)
+        sums, wholes = above.mean(axis=0), below.mean(axis=0)
+        there = wholes > 0
+        shares = np.divide(sums, wholes, out=np.zeros_like(sums), where=there)
+        # The derivative of a ratio: (a - share * b) / mean of b, averaged as the value is.
+        change = np.divide(above - shares * below, wholes, out=np.zeros_like(above), where=there)
+        return self.value + (change.sum(axis=2) / np.maximum(there.sum(axis=1), 1)).mean(axis=1)
+
     def metric(self) -> Metric:
         """The figure as it is stored and shown."""
         several = len(self.per_draw) > 1

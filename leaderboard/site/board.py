@@ -140,15 +140,21 @@ def make_board(entries: Sequence[Entry], title: str, tested: int = TESTED) -> Bo
 
 def _record(entries: Sequence[Entry]) -> ModelRecord:
     """The model as its newest result has it: cards are filled in as time goes by."""
-    return max((entry.result for entry in entries), key=lambda result: result.provenance.finished).model
+    results = [entry.result for entry in entries]
+    return max(results, key=lambda result: (not _dense(result), result.provenance.finished)).model
+
+
+def _dense(result: Result) -> bool:
+    """Whether the encoder was fed images of a protocol's size instead of its own."""
+    return result.protocol.representation == "patch"
 
 
 def _throughput(entries: Iterable[Entry]) -> dict[str, float]:
-    """The best rate by place: others were held up by something."""
+    """The best rate by place, at the checkpoint's own size: others were held up by something."""
     found: dict[str, float] = {}
     for entry in entries:
         run = entry.result.provenance
-        if run.images_per_s:
+        if run.images_per_s and not _dense(entry.result):
             where = f"{run.hardware}, {run.device}, {run.precision}"
             found[where] = max(found.get(where, 0.0), run.images_per_s)
     return found

@@ -27,7 +27,10 @@ def published_beside(board: Board) -> list[tuple[PublishedRow, dict[int, float]]
         if not isinstance(target, Target):
             continue
         for index, column in enumerate(board.columns):
-            if column.column.metric == target.metric and not differences(column.example, target):
+            if column.column.metric != target.metric or column.example.protocol.name != target.protocol:
+                continue
+            # One model fed as the source was is enough: others of the column may see another size or crop.
+            if any(not differences(cells[0].result, target) for cells in column.column.cells.values()):
                 key = (row.method, row.arch, row.weights)
                 found.setdefault(key, (row, {}))[1].setdefault(index, float(row.value))
     return list(found.values())

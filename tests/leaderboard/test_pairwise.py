@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from benchmark.metrics.columns import episodes_table
+from benchmark.metrics.columns import episodes_table, segmentation_table
 from benchmark.metrics.significance import mcnemar, mcnemar_of_many
 from benchmark.results.store import CellKey, ResultStore, read_predictions
 from leaderboard.pairwise import clear_winner, compare_all
-from leaderboard.statistics import paired_difference
+from leaderboard.statistics import estimate_of, paired_difference
 from leaderboard.tables import read_entries, wide_columns
 from tests.leaderboard.stores import store_hits, store_result, store_table
 
@@ -86,3 +86,41 @@ def test_what_cannot_be_paired_is_listed_and_beaten_only_by_a_clear_interval(tmp
     store_result(tmp_path, "gone", 0.94, n=1000)
     ResultStore(tmp_path).predictions_path(key).unlink()
     assert clear_winner(wide_columns(read_entries([tmp_path]))[0]) is None  # its interval overlaps the best one's
+
+
+def test_ratios_of_sums_are_compared_by_what_each_image_adds(tmp_path: Path) -> None:
+    """mIoU: the influence of an image is the derivative of the figure in its weight, and the test agrees with the
+    bootstrap of the gate."""
+    rng = np.random.default_rng(6)
+    labelled = rng.multinomial(400, [0.5, 0.3, 0.2], 150)
+    tables = {}
+    for name, skill in (("a", 0.62), ("b", 0.58)):
+        hit = rng.binomial(labelled, np.clip(skill + rng.normal(0, 0.1, (150, 1)), 0, 1))
+        missed = labelled - hit
+        predicted = hit + np.roll(missed, 1, axis=1)
+        tables[name] = segmentation_table(pa.array([f"i{i:03d}" for i in range(150)]), hit, predicted, labelled)
+        store_table(tmp_path, name, tables[name], "segmentation", "mIoU")
+    estimate = estimate_of(tables["a"], "mIoU", None)
+    linear = estimate.linear()
+    assert linear is not None and linear.mean() == pytest.approx(estimate.value)
+    weights, step = np.full(150, 1 / 150), 1e-6
+    for image in (0, 77):
+        moved = weights * (1 - step)
+        moved[image] += step
+        change = estimate.combine((moved @ estimate.contributions)[None])[0] - estimate.value
+        assert change / step == pytest.approx(linear[image] - estimate.value, rel=1e-4)
+    (column,) = wide_columns(read_entries([tmp_path]))
+    pairs = compare_all(column)
+    assert set(pairs.models) == {"a", "b"} and not pairs.untested
+    i, j = pairs.models.index("a"), pairs.models.index("b")
+    alone = paired_difference(tables["b"], tables["a"], "mIoU")
+    assert pairs.delta[i, j] == pytest.approx(alone.delta)
+    assert 2 * pairs.half[i, j] == pytest.approx(alone.ci_high - alone.ci_low, rel=0.1)
+
+
+def test_models_of_other_seeds_are_not_paired(tmp_path: Path) -> None:
+    store_result(tmp_path, "a", 0.9)
+    store_result(tmp_path, "b", 0.8, seed=1)
+    store_result(tmp_path, "c", 0.7)
+    pairs = compare_all(wide_columns(read_entries([tmp_path]))[0])
+    assert pairs.models == ("a", "c") and pairs.untested == ("b",)
