@@ -87,8 +87,8 @@ def run(
     The same command again goes on where it was; finished cells are never made twice.
 
     Args:
-        checkpoint: a weights file, or `timm:NAME`, `torchvision:NAME/WEIGHTS`, `hf:ORG/NAME`, `python:module:factory`,
-            `random:ARCH`.
+        checkpoint: a weights file, or `timm:NAME`, `torchvision:NAME/WEIGHTS`, `hf:ORG/NAME`, `openclip:ARCH/TAG`,
+            `python:module:factory`, `random:ARCH`.
         models: a YAML file of several checkpoints, instead of --checkpoint.
         name: what results call the model (default: from the checkpoint's name).
         arch: a timm name, with arguments if need be (`mobilenetv2_100?pad_type=same`), or `python:module:factory`.
