@@ -6,12 +6,13 @@ Factories for `--arch python:benchmark.backbones.networks:NAME?...`; layouts nam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.layers import Conv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
 from timm.models.convnext import ConvNeXt
+from timm.models.metaformer import Attention, LayerNorm2dNoBias, LayerNormNoBias, MetaFormer, SepConv
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
@@ -245,3 +246,26 @@ def convnext(
     if not final_norm:
         network.head.norm = nn.Identity()
     return network
+
+
+class RectifiedConv(SepConv):
+    """timm's separable convolution with a plain ReLU, which no argument of its network asks for."""
+
+    def __init__(self, dim: int, **settings: Any) -> None:
+        super().__init__(dim, act1_layer=nn.ReLU, **settings)
+
+
+def caformer_relu(depths: Sequence[int] = (3, 3, 9, 3), dims: Sequence[int] = (64, 128, 320, 512)) -> nn.Module:
+    """SurgeNet's CAFormer: ReLU in every place where the published one has StarReLU.
+
+    Args:
+        depths: blocks per stage, convolutional in the first two and with attention in the last two.
+        dims: channels per stage.
+    """
+    return MetaFormer(
+        depths=tuple(depths),
+        dims=tuple(dims),
+        token_mixers=[RectifiedConv, RectifiedConv, Attention, Attention],
+        mlp_act=nn.ReLU,
+        norm_layers=[LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias],
+    )

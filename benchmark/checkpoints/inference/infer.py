@@ -30,7 +30,7 @@ _PADDED = ["efficientnet", "mobilenetv3"]  # timm's modules whose networks are t
 _NAMES = ("arch", "model_name", "architecture", "model", "backbone", "encoder")  # entries that name an architecture
 # Of the encoder, where a head module holds it: ConvNeXt's norm, the attention pooling of CLIP's residual networks.
 _NORM = re.compile(r"^(head|classifier)\.((norm|layernorm)\d*\.|[qkv]\.|pos_embed$)")
-_LAST = re.compile(r"^(fc|head|heads\.head|classifier(\.\d+)?)\.weight$")
+_LAST = re.compile(r"^(fc|head|head\.fc\.fc2|heads\.head|classifier(\.\d+)?)\.weight$")
 SHOWN = 6
 _USUAL = {"act_layer": "gelu", "norm_eps": 1e-6}  # timm's own of vision transformers
 _TABLE_NOISE = 0.02  # what half precision leaves of the norm of a row of sines and cosines
