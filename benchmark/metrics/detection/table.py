@@ -1,0 +1,325 @@
+"""The table of the detection scorers: a row per image, with what is annotated and what was found as lists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from benchmark.metrics import columns
+from benchmark.metrics.detection.codes import areas_of, encode_runs
+
+MAX_DETECTIONS = 100
+"""Of an image, best first: what COCO's protocol looks at, and what published detectors keep."""
+_LARGEST = 65536  # sides below it: a mask's runs then fit 32 bits
+
+
+class Annotated(Protocol):
+    """The objects of an image, as `benchmark.data.annotations.Objects` has them."""
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(K, 4) x0, y0, x1, y1; 0 is the near edge of the first pixel."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(K,) class indices."""
+
+    @property
+    def crowd(self) -> np.ndarray:
+        """(K,) bool."""
+
+    @property
+    def difficult(self) -> np.ndarray:
+        """(K,) bool."""
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(K,) pixels, as annotated."""
+
+    @property
+    def segments(self) -> tuple[NDArray[np.int64], ...] | None:
+        """(K,) masks as run lengths, or None."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, D of them in any order.
+
+    Attributes:
+        boxes: (D, 4) x0, y0, x1, y1 in pixels of the image as it is stored, edges as in `Annotated`.
+        labels: (D,) class indices.
+        scores: (D,) in [0, 1].
+        masks: (D,) COCO's compressed run lengths (`codes.encode_masks`, or `counts` of pycocotools' `encode`) of masks
+            of the whole image, or None for boxes alone.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    masks: Sequence[str | bytes] | None = None
+
+
+def detection_table(
+    ids: pa.Array,
+    objects: Iterable[Annotated],
+    found: Iterable[Detections],
+    classes: int,
+    *,
+    scorer: Literal["detection", "detection-voc"] = "detection",
+    max_detections: int = MAX_DETECTIONS,
+    variant: str = "",
+    draw: int = 0,
+) -> pa.Table:
+    """Rows of one variant and draw for `detection` (COCO's protocol) or `detection-voc`; join several with `join`.
+
+    Takes images one at a time. The best `max_detections` of each are kept, best first, those of equal scores in the
+    order given.
+
+    Args:
+        ids: (N,) Arrow strings.
+        objects: N, what is annotated (difficult objects too).
+        found: N, what was found; with masks for all images or for none. With masks, `objects` must have them too.
+        classes: C.
+        scorer: whose figures are wanted.
+        max_detections: of an image.
+        variant: the setting within the protocol, see the `metrics` folder's docstring.
+        draw: the number of the protocol's own random draw.
+
+    Raises:
+        ResultError: not N of both, or parts of one image that do not fit each other.
+    """
+    lists: dict[str, _Lists] = {name: _Lists(kind) for name, kind in _KINDS.items()}
+    sizes: list[tuple[int, int]] = []
+    masked: bool | None = None
+    for target, detections in zip(objects, found, strict=True):
+        if masked is None:
+            masked = detections.masks is not None
+        if masked != (detections.masks is not None):
+            raise columns.malformed("masks for all images or for none", f"another way in image {len(sizes)}")
+        sizes.append(target.size)
+        _add_targets(lists, target, masked)
+        _add_found(lists, detections, max_detections)
+    n = len(ids)
+    if len(sizes) != n:
+        raise columns.malformed(f"{n} images", f"{len(sizes)}")
+    height, width = np.array(sizes, np.int32).reshape(-1, 2).T
+    table = {
+        "variant": pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([variant], pa.string())),
+        "draw": pa.array(np.full(n, draw, np.int32)),
+        "sample": pa.concat_arrays(ids.chunks).cast(pa.string()) if isinstance(ids, pa.ChunkedArray) else ids,
+        "height": pa.array(height),
+        "width": pa.array(width),
+        **{name: one.array() for name, one in lists.items() if masked or not name.endswith("masks")},
+    }
+    return columns.stamp(pa.table(table), scorer, classes)
+
+
+_KINDS: dict[str, pa.DataType] = {
+    "target_boxes": pa.float64(),
+    "target_labels": pa.int32(),
+    "target_crowd": pa.bool_(),
+    "target_difficult": pa.bool_(),
+    "target_areas": pa.float64(),
+    "target_masks": pa.string(),
+    "boxes": pa.float32(),
+    "labels": pa.int32(),
+    "scores": pa.float32(),
+    "masks": pa.string(),
+}
+"""The list columns: `boxes` hold four numbers per object, all others one."""
+
+
+@dataclass
+class _Lists:
+    """A list column while it grows."""
+
+    kind: pa.DataType
+    parts: list[pa.Array] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    def add(self, values: np.ndarray | list[str]) -> None:
+        self.parts.append(pa.array(values, self.kind))
+        self.lengths.append(len(values))
+
+    def array(self) -> pa.ListArray:
+        values = pa.concat_arrays([pa.array([], self.kind), *self.parts])
+        return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *self.lengths]), pa.int32()), values)
+
+
+def _add_targets(lists: dict[str, _Lists], target: Annotated, masked: bool) -> None:
+    _check_lengths("objects", len(target.labels), target.boxes, target.crowd, target.difficult, target.areas)
+    lists["target_boxes"].add(np.asarray(target.boxes, np.float64).ravel())
+    lists["target_labels"].add(np.asarray(target.labels, np.int32))
+    lists["target_crowd"].add(np.asarray(target.crowd, bool))
+    lists["target_difficult"].add(np.asarray(target.difficult, bool))
+    lists["target_areas"].add(np.asarray(target.areas, np.float64))
+    if masked:
+        if target.segments is None:
+            raise columns.malformed("masks of the annotated objects beside those found", "none")
+        _check_lengths("objects", len(target.labels), target.segments)
+        lists["target_masks"].add(encode_runs(target.segments, target.size))
+
+
+def _add_found(lists: dict[str, _Lists], found: Detections, keep: int) -> None:
+    _check_lengths("detections", len(found.labels), found.boxes, found.scores)
+    best = np.argsort(-np.asarray(found.scores, np.float32), kind="stable")[:keep]
+    lists["boxes"].add(np.asarray(found.boxes, np.float32).reshape(-1, 4)[best].ravel())
+    lists["labels"].add(np.asarray(found.labels, np.int32)[best])
+    lists["scores"].add(np.asarray(found.scores, np.float32)[best])
+    if found.masks is not None:
+        _check_lengths("detections", len(found.labels), found.masks)
+        chosen = [found.masks[index] for index in best.tolist()]
+        lists["masks"].add([code.decode() if isinstance(code, bytes) else code for code in chosen])
+
+
+def _check_lengths(what: str, count: int, *parts: Sequence[object] | np.ndarray) -> None:
+    lengths = [len(part) for part in parts]
+    if any(length != count for length in lengths):
+        raise columns.malformed(f"equally many of everything about the {what} of an image", f"{[count, *lengths]}")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Objects of all images, image by image: G that are annotated, or D that were found.
+
+    Attributes:
+        image: (G,) int64 row of the image, ascending.
+        label: (G,) int64 class.
+        box: (G, 4) float64 x0, y0, x1, y1.
+        masks: (G,) strings, or None.
+        mask_area: (G,) int64 pixels of the masks; empty without.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    box: NDArray[np.float64]
+    masks: pa.Array | None
+    mask_area: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(frozen=True)
+class Images:
+    """One draw of one variant, read and checked: N images.
+
+    Attributes:
+        size: (N, 2) int64 height and width.
+        targets: what is annotated.
+        crowd, difficult: (G,) bool.
+        area: (G,) float64 as annotated.
+        found: what was found, best first within each image.
+        score: (D,) float32.
+        truth: (N,) int64 that stands for everything annotated in an image (a hash).
+    """
+
+    size: NDArray[np.int64]
+    targets: Boxes
+    crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+    area: NDArray[np.float64]
+    found: Boxes
+    score: NDArray[np.float32]
+    truth: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+
+def read_images(rows: pa.Table, classes: int) -> Images:
+    """The rows of one draw.
+
+    Raises:
+        ResultError: lists of an image that do not fit each other, boxes turned inside out or not finite, scores that
+            are not in [0, 1] or not in descending order, labels that are no class, masks of another size.
+    """
+    sides = (columns.integers(rows, "height", _LARGEST), columns.integers(rows, "width", _LARGEST))
+    size = np.stack(sides, axis=1)
+    if not size.all():
+        raise columns.malformed("images of some size", "one of 0 pixels")
+    masked = "masks" in rows.column_names
+    if masked != ("target_masks" in rows.column_names):
+        raise columns.malformed("masks on both sides or on neither", f"columns {rows.column_names}")
+    targets = _read_boxes(rows, "target_", classes, size, masked)
+    found = _read_boxes(rows, "", classes, size, masked)
+    score = _values(rows, "scores", found.image)
+    if not ((score >= 0) & (score <= 1)).all():  # also where it is not a number
+        raise columns.malformed("scores in [0, 1]", f"{score[~((score >= 0) & (score <= 1))][0]}")
+    if (np.diff(score)[np.diff(found.image) == 0] > 0).any():
+        raise columns.malformed("detections of an image best first", "a better one after a worse one")
+    area = _values(rows, "target_areas", targets.image)
+    if not (np.isfinite(area) & (area >= 0)).all():
+        raise columns.malformed("areas in pixels", f"{area[~(np.isfinite(area) & (area >= 0))][0]}")
+    return Images(
+        size=size,
+        targets=targets,
+        crowd=_values(rows, "target_crowd", targets.image).astype(bool),
+        difficult=_values(rows, "target_difficult", targets.image).astype(bool),
+        area=area.astype(np.float64),
+        found=found,
+        score=score,
+        truth=_truth(rows),
+    )
+
+
+def _read_boxes(rows: pa.Table, side: str, classes: int, size: NDArray[np.int64], masked: bool) -> Boxes:
+    lengths = _list(rows, f"{side}labels")[1]
+    image = np.repeat(np.arange(len(rows)), lengths)
+    label = _values(rows, f"{side}labels", image).astype(np.int64)
+    columns.check_range(label, f"{side}labels", classes)
+    box = _values(rows, f"{side}boxes", image, 4).astype(np.float64).reshape(-1, 4)
+    if not np.isfinite(box).all() or (box[:, 2:] < box[:, :2]).any():
+        wrong = box[~np.isfinite(box).all(axis=1) | (box[:, 2:] < box[:, :2]).any(axis=1)][0]
+        raise columns.malformed(f"x0, y0, x1, y1 with x0 <= x1 and y0 <= y1 in '{side}boxes'", f"{wrong.tolist()}")
+    if not masked:
+        return Boxes(image, label, box, None, np.zeros(0, np.int64))
+    masks, lengths = _list(rows, f"{side}masks")
+    _check_same(f"{side}masks", image, lengths, 1)
+    mask_area = areas_of(masks, size.prod(axis=1)[image], f"{side}masks")
+    return Boxes(image, label, box, masks, mask_area)
+
+
+def _list(rows: pa.Table, name: str) -> tuple[pa.Array, NDArray[np.int64]]:
+    """The values of a list column one after another, and how many each row has."""
+    array = columns.column(rows, name)
+    if not (pa.types.is_list(array.type) and array.type.value_type == _KINDS[name]):
+        raise columns.malformed(f"lists of {_KINDS[name]} in {name!r}", str(array.type))
+    values = array.flatten()
+    if values.null_count:
+        raise columns.malformed(f"no nulls within {name!r}", f"{values.null_count}")
+    return values, pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _values(rows: pa.Table, name: str, image: NDArray[np.int64], width: int = 1) -> np.ndarray:
+    """The values of a list column that has `width` numbers for each of the objects at `image`."""
+    values, lengths = _list(rows, name)
+    _check_same(name, image, lengths, width)
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _check_same(name: str, image: NDArray[np.int64], lengths: NDArray[np.int64], width: int) -> None:
+    wanted = width * np.bincount(image, minlength=len(lengths))
+    wrong = np.flatnonzero(lengths != wanted)
+    if len(wrong):
+        found = f"{lengths[wrong[0]]} for {wanted[wrong[0]]} in {len(wrong)} images"
+        raise columns.malformed(f"as many in {name!r} as there are labels (times {width})", found)
+
+
+def _truth(rows: pa.Table) -> NDArray[np.int64]:
+    """(N,) a digest per image of its size and all that is annotated, equal where two tables judge the same."""
+    names = ["height", "width", *(name for name in rows.column_names if name.startswith("target_"))]
+    said = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    digests = (hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in said)
+    return np.frombuffer(b"".join(digests), np.int64)
