@@ -34,13 +34,13 @@ _PARTS = (
     _Part("scikit-learn", "", "no stratified splits"),
     _Part("pandas", "", "no tables"),
     _Part("pyarrow", "", "no predictions, no parquet sources"),
+    _Part("pycocotools", "", "no masks of objects, no COCO metrics"),
     _Part("faiss-cpu", "", "no exact k-NN on the CPU"),
     _Part("faiss-gpu", "gpu", "k-NN on a GPU runs in torch (equally exact)"),
     _Part("datasets", "hub", "no hf: sources"),
     _Part("onedl-mmcv", "dense", "no trained dense heads"),
     _Part("onedl-mmdetection", "dense", "no detection heads (Faster and Mask R-CNN, RetinaNet, ViTDet)"),
     _Part("onedl-mmsegmentation", "dense", "no trained segmentation heads (UPerNet, FCN)"),
-    _Part("pycocotools", "dense", "no COCO metrics"),
     _Part("ray", "ray", "no cluster engine"),
 )
 

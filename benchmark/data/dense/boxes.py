@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
 from benchmark.data.annotations import Objects
 from benchmark.data.dense.masks import check_size
@@ -147,12 +148,8 @@ def _drawn(segment: object, size: tuple[int, int], name: str) -> NDArray[np.int6
     """Run lengths of polygons or of COCO's own codes.
 
     Raises:
-        DataError: pycocotools is missing, or the segment is none of these.
+        DataError: the segment is none of these.
     """
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise DataError("pycocotools to draw polygons", str(error), "pip install 'transferbench[dense]'") from None
     height, width = size
     try:
         if isinstance(segment, dict) and isinstance(segment.get("counts"), list):
