@@ -9,59 +9,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from benchmark.backbones.backbone import Head
+from benchmark.backbones.backbone import Backbone, Head
 from benchmark.data.annotations import Kind, MaskReader
+from benchmark.data.dataset import Split
 from benchmark.errors import NotApplicable
 from benchmark.features.maps import PatchMaps
+from benchmark.protocol import DenseSettings, ProtocolSettings
 
 Need = Literal["pooled", "patch", "backbone", "head"]
-
-
-class ProtocolSettings(BaseModel):
-    """The settings of a protocol, typed; a task subclasses it with its own fields.
-
-    Attributes:
-        name: `family/variant` as in the literature's usage (`knn/dino`).
-        version: raised whenever a change of code or setting changes the figures.
-        representation: a named representation, or `default` for the backbone's own.
-        crop_pct: pins the crop fraction (centre crop over resized short side); None leaves it to the checkpoint.
-        paper: True where hyper-parameters are selected on the reported split, as some papers do; tables mark it.
-        summary: one line for `list protocols`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    version: int = 1
-    representation: str = "default"
-    crop_pct: float | None = None
-    paper: bool = False
-    summary: str = ""
-
-
-class DenseSettings(ProtocolSettings):
-    """The settings of a protocol on patch maps of whole images.
-
-    Attributes:
-        size: side in pixels of the square that every image is squashed to, rounded down to whole cells of the encoder;
-            None for the size of the checkpoint's own preprocessing.
-        layers: how many of the last layers it sees.
-        train_images: learn from this many images at most: those first in the order of a digest of their ids, so the
-            same ones for every checkpoint and seed; None for all of them.
-    """
-
-    representation: str = "patch"
-    size: int | None = 448
-    layers: int = 1
-    train_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +132,37 @@ class DenseInputs:
 
 
 @dataclass(frozen=True)
+class ImageInputs:
+    """What the runner hands to a task that needs `backbone`: images, and an encoder that it may copy and train.
+
+    Attributes:
+        dataset: the dataset's name.
+        train, test: the training split (as many of its images as the protocol takes) and the reported split.
+        val: the dataset's own selection split, where it has one beside the reported one.
+        classes: class names of the annotation that the task learns.
+        backbone: the loaded encoder, opened for the protocol's `size` where it is bound to one.
+        device: where the work should happen.
+        scratch: a folder of this cell's own for what a stopped run goes on from; it may not exist yet, and is removed
+            once the cell is stored.
+        batch_size: images per forward pass of what is not trained: speed only.
+        workers: decoding processes; None for one per core.
+        progress: as for `Inputs`.
+    """
+
+    dataset: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    backbone: Backbone
+    device: torch.device
+    scratch: Path
+    val: Split | None = None
+    batch_size: int = 64
+    workers: int | None = None
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What `Task.predict` returns and the store keeps.
 
@@ -192,7 +186,8 @@ class Task(ABC):
         name: as on the command line.
         version: raised when the task's figures change under unchanged protocols.
         summary: one line for `list tasks`.
-        needs: what the runner must prepare: `pooled` features make it an `Inputs`, `patch` maps a `DenseInputs`.
+        needs: what the runner must prepare: `pooled` features make it an `Inputs`, `patch` maps a `DenseInputs`, the
+            `backbone` an `ImageInputs`. A protocol may have needs of its own, see `needs_of`.
         learns: the kind of annotation that it learns and is judged on.
         scorer: the scorer's registered name (`classification`).
         headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names
@@ -213,8 +208,12 @@ class Task(ABC):
     multilabel: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
 
-    def scorer_of(self, multilabel: bool) -> str:
-        """The scorer's name for this kind of labels."""
+    def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
+        """What the runner must prepare for a protocol."""
+        return self.needs
+
+    def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
+        """The scorer's name for a protocol and kind of labels."""
         return "multilabel" if multilabel else self.scorer
 
     def headline_of(self, protocol: ProtocolSettings, dataset: str, multilabel: bool) -> str:
@@ -232,12 +231,23 @@ class Task(ABC):
         if labels.multilabel and not self.multilabel:
             raise NotApplicable("one label per image", "a multi-label dataset", f"{self.name} has no meaning there")
 
+    def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
+        """Says before anything runs whether a dense protocol can be run on an encoder opened for its size.
+
+        Raises:
+            NotApplicable: it cannot, here for want of maps; the cell is listed and skipped.
+        """
+        layers = protocol.layers if isinstance(protocol, DenseSettings) else 1
+        if backbone.depth < layers:
+            found = f"{backbone.depth} in {backbone.arch}"
+            raise NotApplicable(f"maps of {layers} layers", found, "use another protocol")
+
     @abstractmethod
     def predict(self, inputs: Any, protocol: Any, seed: int) -> Predictions:
         """Fits on `inputs.train`, predicts `inputs.test`.
 
         Args:
-            inputs: `Inputs` or `DenseInputs`, by what the task needs.
+            inputs: `Inputs`, `DenseInputs` or `ImageInputs`, by what the task needs.
             protocol: one of `protocols` (possibly with the user's overrides), of the task's own settings class.
             seed: for every random choice; equal seeds give equal predictions.
         """

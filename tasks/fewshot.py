@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from benchmark.errors import NotApplicable
 from benchmark.metrics.columns import episodes_table, join
-from benchmark.task import Inputs, Labels, Predictions, ProtocolSettings, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Labels, Predictions, Task
 from tasks.episodes import Episodes, Members, Similarity, predict
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.columns import join
-from benchmark.task import Inputs, Predictions, ProtocolSettings, SplitFeatures, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Predictions, SplitFeatures, Task
 from tasks.outputs import reported_rows
 from tasks.solvers.neighbours import Metric, search, vote
 

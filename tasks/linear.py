@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from benchmark.errors import NotApplicable
-from benchmark.task import Inputs, Labels, Predictions, ProtocolSettings, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Labels, Predictions, Task
 from tasks.logreg import LogisticSettings, criterion_of, predict_logistic
 from tasks.ridge import RidgeSettings, headline_of_ridge, predict_ridge
 

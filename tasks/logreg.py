@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.task import Inputs, Predictions, ProtocolSettings, SplitFeatures
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Predictions, SplitFeatures
 from tasks.outputs import reported_rows
 from tasks.selection import Criterion, Standardiser, criterion_score, curve, parts_of
 from tasks.solvers.logistic import fit, fit_path

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmark.metrics.columns import join
-from benchmark.task import Inputs, Predictions, ProtocolSettings, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Predictions, Task
 from tasks.outputs import reported_rows
 from tasks.sampling import class_ranks, subset
 from tasks.solvers.logistic import fit

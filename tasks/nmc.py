@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmark.errors import DataError
-from benchmark.task import Inputs, Predictions, ProtocolSettings, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Predictions, Task
 from tasks.outputs import reported_rows
 
 

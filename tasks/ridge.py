@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from benchmark.metrics.columns import join
-from benchmark.task import Inputs, Predictions, ProtocolSettings, SplitFeatures
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Inputs, Predictions, SplitFeatures
 from tasks.outputs import reported_rows
 from tasks.sampling import class_ranks, subset
 from tasks.solvers.ridge import fit_ridge

@@ -125,6 +125,10 @@ class Preprocessing(BaseModel):
         """This preprocessing for a whole image squashed to `size`, as dense protocols see it: nothing is cut away."""
         return self._changed("protocol", {"size": size, "crop_pct": 1.0, "mode": "squash"})
 
+    def cut_by_protocol(self, size: tuple[int, int]) -> Preprocessing:
+        """These statistics for a protocol that resizes and crops images on its own and opens encoders for `size`."""
+        return self._changed("protocol", {"size": size, "crop_pct": 1.0})
+
     def _changed(self, who: str, values: Mapping[str, Any]) -> Preprocessing:
         if not values:
             return self

@@ -68,6 +68,10 @@ class ObjectReader(Protocol):
         """The number of images."""
         ...
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(h, w) of image `index` as its annotation says, without opening it."""
+        ...
+
     def objects(self, index: int) -> Objects:
         """The objects of image `index`.
 

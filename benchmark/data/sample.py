@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from benchmark.data.annotations import MaskReader
+from benchmark.data.annotations import MaskReader, ObjectReader, Objects
 from benchmark.data.dataset import Dataset, ImageReader, Split
 from benchmark.data.fingerprint import combine
 from benchmark.errors import DataError
@@ -43,22 +44,56 @@ class _ChosenMasks:
         return self.reader.mask(self.positions[index])
 
 
+@dataclass(frozen=True)
+class _ChosenObjects:
+    """The objects at some positions of another reader."""
+
+    reader: ObjectReader
+    positions: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.reader.size(self.positions[index])
+
+    def objects(self, index: int) -> Objects:
+        return self.reader.objects(self.positions[index])
+
+
+def chosen_images(split: Split, positions: Sequence[int] | np.ndarray, why: str) -> Split:
+    """The images at some positions, with all that is known of them.
+
+    Args:
+        split: of which.
+        positions: ascending, each once.
+        why: in a few words that tell one choice from another; part of the fingerprints.
+    """
+    places = tuple(int(position) for position in positions)
+    index = np.array(places, np.int64)
+    return Split(
+        name=split.name,
+        ids=split.ids.take(pa.array(index)),
+        targets=split.targets[index],
+        reader=_Chosen(split.reader, places),
+        fingerprint=combine([split.fingerprint, why]),
+        state=combine([split.state, why]),
+        masks=None if split.masks is None else _ChosenMasks(split.masks, places),
+        objects=None if split.objects is None else _ChosenObjects(split.objects, places),
+    )
+
+
+def digest_order(split: Split) -> np.ndarray:
+    """(N,) positions in the order of a digest of the ids: a shuffle that is the same wherever the data is."""
+    tickets = np.array([hashlib.blake2b(key.encode(), digest_size=8).hexdigest() for key in split.ids.to_pylist()])
+    return np.argsort(tickets, kind="stable")
+
+
 def first_drawn(split: Split, n: int | None) -> Split:
     """At most `n` images: those first in the order of a digest of their ids, so the same ones wherever the data is."""
     if n is None or n >= len(split):
         return split
-    tickets = np.array([hashlib.blake2b(key.encode(), digest_size=8).hexdigest() for key in split.ids.to_pylist()])
-    chosen = np.sort(np.argsort(tickets, kind="stable")[:n])
-    places = tuple(chosen.tolist())
-    return Split(
-        name=split.name,
-        ids=split.ids.take(pa.array(chosen)),
-        targets=split.targets[chosen],
-        reader=_Chosen(split.reader, places),
-        fingerprint=combine([split.fingerprint, f"first {n}"]),
-        state=combine([split.state, f"first {n}"]),
-        masks=None if split.masks is None else _ChosenMasks(split.masks, places),
-    )
+    return chosen_images(split, np.sort(digest_order(split)[:n]), f"first {n}")
 
 
 def learned_and_reported(dataset: Dataset, train_images: int | None) -> dict[str, Split]:

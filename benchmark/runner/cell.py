@@ -25,8 +25,9 @@ from benchmark.results.schema import (
     SelectionRecord,
 )
 from benchmark.results.store import ResultStore
-from benchmark.runner.plan import Cell, Plan, preprocessing_of, representation_of
-from benchmark.runner.pooled import Encoded
+from benchmark.runner.cells import Cell, preprocessing_of, representation_of
+from benchmark.runner.encoded import Encoded
+from benchmark.runner.plan import Plan
 from benchmark.runner.provenance import code_version, hardware, libraries, now, peak_memory_mb
 from benchmark.runner.reporter import Reporter
 
@@ -56,7 +57,7 @@ def run_cell(
     outcome: dict[str, Any]
     failure: ErrorRecord | None = None
     multilabel = dataset.multilabel and task.learns == "labels"
-    scorer = get_scorer(task.scorer_of(multilabel))
+    scorer = get_scorer(task.scorer_of(protocol, multilabel))
     headline = task.headline_of(protocol, dataset.name, multilabel)
     with reporter.bar(str(cell.key)) as update:
         inputs = inputs_of(cell, update)  # its errors are the data's, not the cell's
@@ -115,21 +116,16 @@ def _error_record(error: Exception) -> ErrorRecord:
 
 
 def _data_record(dataset: Dataset, learns: Kind, encoded: Encoded) -> DataRecord:
-    skipped = {
-        name: [encoded.splits[name].ids[position].as_py() for position in sorted(features.skipped)]
-        for name, features in encoded.sets.items()
-        if features.skipped
-    }
     return DataRecord(
         name=dataset.name,
         source=dataset.source,
         fingerprint=dataset.fingerprint,
         reported_split=dataset.reported,
         classes=len(dataset.classes_of(learns)),
-        n_train=len(encoded.sets["train"].kept),
-        n_reported=len(encoded.sets[dataset.reported].kept),
+        n_train=encoded.images("train"),
+        n_reported=encoded.images(dataset.reported),
         multilabel=dataset.multilabel and learns == "labels",
-        skipped=skipped,
+        skipped={name: list(ids) for name, ids in encoded.skipped.items()},
         notices=dataset.notices,
     )
 

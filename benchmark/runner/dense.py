@@ -14,11 +14,14 @@ from benchmark.features.extract import Extraction
 from benchmark.features.maps import extract_maps, map_shapes, open_maps
 from benchmark.features.masks import read_masks
 from benchmark.features.store import FeatureSet, FeatureStore
+from benchmark.protocol import DenseSettings
+from benchmark.runner.cells import Cell
+from benchmark.runner.encoded import Encoded
 from benchmark.runner.models import ModelShelf
-from benchmark.runner.plan import Cell, Plan, most_layers
-from benchmark.runner.pooled import Encoded
+from benchmark.runner.passes import most_layers
+from benchmark.runner.plan import Plan
 from benchmark.runner.reporter import Reporter
-from benchmark.task import DenseInputs, DenseSettings, DenseSplit
+from benchmark.task import DenseInputs, DenseSplit
 
 
 def patch_maps(
@@ -54,9 +57,7 @@ def patch_maps(
             )
     for name, split in splits.items():
         _check_masks(plan, split, done[name].features, reporter)
-    encoded = sum(each.encoded for each in done.values())
-    seconds = sum(each.seconds for each in done.values()) if encoded else 0.0
-    found = Encoded({name: each.features for name, each in done.items()}, splits, seconds, encoded)
+    found = Encoded.of(splits, done)
     return found, DenseInputsCache(plan, backbone, dataset, found, shapes)
 
 

@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.dataset import Dataset
-from benchmark.data.sample import learned_and_reported
 from benchmark.data.source import open_source
 from benchmark.errors import BackboneError, NotApplicable, RequestError, SuiteError, nearest
-from benchmark.features.extract import feature_key
-from benchmark.features.maps import check_room, map_bytes, map_shapes, missing_maps
-from benchmark.features.store import FeatureStore, chunk_range
+from benchmark.features.store import FeatureStore
+from benchmark.protocol import DenseSettings, ImageSettings
 from benchmark.results.schema import ModelRecord, Result
 from benchmark.results.store import CellKey, ResultStore
+from benchmark.runner.cells import Cell, PlannedTask, preprocessing_of
 from benchmark.runner.models import ModelShelf, model_record
+from benchmark.runner.passes import Pass, dense_passes, pooled_passes, relative_cost
 from benchmark.runner.registry import load_protocol, load_task, parse_settings
 from benchmark.runner.request import Overwrite, RunRequest
 from benchmark.suites.cards import ModelCard
 from benchmark.suites.suite import Suite, load_suite
-from benchmark.task import DenseSettings, Labels, ProtocolSettings, Task
-
-State = Literal["todo", "done", "failed", "not applicable"]
-
-
-@dataclass(frozen=True)
-class PlannedTask:
-    """A task under one protocol, and the datasets it runs on."""
-
-    task: Task
-    protocol: ProtocolSettings
-    datasets: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One unit of work. `state` is what the store says now; `reason` why it is not applicable."""
-
-    key: CellKey
-    card: ModelCard
-    planned: PlannedTask
-    dataset: str
-    seed: int
-    state: State
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass of a dataset's images through a backbone: representations under one geometry, and what is left to do.
-
-    `stored` is what patch maps will take on the disk, in bytes (vectors take next to nothing).
-    """
-
-    card: ModelCard
-    dataset: str
-    preprocessing: Preprocessing
-    representations: tuple[str, ...]
-    images: int
-    stored: int = 0
+from benchmark.task import Labels
 
 
 @dataclass(frozen=True)
@@ -117,11 +75,11 @@ def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
         ]
         cells += mine
         todo = [
-            *_passes(card, backbone, mine, datasets, features),
-            *_dense_passes(card, shelf, mine, datasets, features),
+            *pooled_passes(card, backbone, mine, datasets, features),
+            *dense_passes(card, shelf, mine, datasets, features),
         ]
         passes += todo
-        work = sum(each.images * _relative_cost(each.preprocessing, backbone.preprocessing) for each in todo)
+        work = sum(each.images * relative_cost(each.preprocessing, backbone.preprocessing) for each in todo)
         if work:
             seconds = (seconds or 0.0) + work / shelf.images_per_second(card)
     return Plan(request, suite, shelf.execution.torch_device, datasets, records, tuple(cells), tuple(passes), seconds)
@@ -169,7 +127,7 @@ def _cell(
         if planned.task.learns == "labels":
             train, reported = (dataset.splits[name].targets for name in ("train", dataset.reported))
             planned.task.check(planned.protocol, Labels(train, reported, dataset.classes, dataset.multilabel))
-        if "head" in planned.task.needs and backbone.head is None:
+        if "head" in planned.needs and backbone.head is None:
             raise NotApplicable("a supervised head", f"none in {card.name}", "use a checkpoint that has one")
     except NotApplicable as reason:
         return replace(cell, state="not applicable", reason=f"needs {reason.expected}; found {reason.found}")
@@ -198,16 +156,14 @@ def _check_kind(card: ModelCard, planned: PlannedTask, dataset: Dataset, shelf: 
     if learns not in dataset.kinds:
         what = {"labels": "a class per image", "masks": "masks", "objects": "boxes"}[learns]
         raise NotApplicable(what, f"{' and '.join(sorted(dataset.kinds))} only", "use another source")
-    if not isinstance(protocol, DenseSettings):
+    if not isinstance(protocol, DenseSettings | ImageSettings):
         return
     backbone = shelf.open(card)
-    if backbone.depth < protocol.layers:
-        found = f"{backbone.depth} in {backbone.arch}"
-        raise NotApplicable(f"maps of {protocol.layers} layers", found, "use another protocol")
     try:
-        shelf.under(card, preprocessing_of(backbone, protocol))
+        opened = shelf.under(card, preprocessing_of(backbone, protocol))
     except BackboneError as error:  # it was built for its own size, so this one is the reason
         raise NotApplicable(error.expected, error.found, error.todo) from error
+    planned.task.check_encoder(protocol, opened)
 
 
 def _identity_differs(
@@ -231,97 +187,3 @@ def _identity_differs(
 def _without_source(preprocessing: dict[str, object]) -> dict[str, object]:
     """Preprocessing without the words that say where it came from."""
     return {key: value for key, value in preprocessing.items() if key != "source"}
-
-
-def preprocessing_of(backbone: Backbone, protocol: ProtocolSettings) -> Preprocessing:
-    """The checkpoint's preprocessing, with the crop fraction or the size that the protocol pins if it pins one."""
-    if isinstance(protocol, DenseSettings):
-        size = backbone.preprocessing.size
-        if protocol.size is not None and backbone.stride:
-            side = max(1, protocol.size // backbone.stride) * backbone.stride
-            size = (side, side)
-        return backbone.preprocessing.squashed(size)
-    pinned = protocol.crop_pct
-    return backbone.preprocessing if pinned is None else backbone.preprocessing.pinned(crop_pct=pinned)
-
-
-def representation_of(backbone: Backbone, protocol: ProtocolSettings) -> str:
-    """The representation that a protocol uses on this backbone.
-
-    Raises:
-        RequestError: the backbone does not have it.
-    """
-    name = backbone.default_representation if protocol.representation == "default" else protocol.representation
-    if name not in backbone.representations:
-        raise RequestError(f"a representation of {backbone.arch}", repr(name), nearest(name, backbone.representations))
-    return name
-
-
-def _passes(
-    card: ModelCard, backbone: Backbone, cells: list[Cell], datasets: dict[str, Dataset], store: FeatureStore
-) -> list[Pass]:
-    """What has to be encoded for the cells to do: one pass per dataset and geometry."""
-    wanted: dict[tuple[str, str], tuple[Preprocessing, list[str]]] = {}
-    for cell in cells:
-        if cell.state == "not applicable":
-            continue
-        preprocessing = preprocessing_of(backbone, cell.planned.protocol)
-        representation = representation_of(backbone, cell.planned.protocol)
-        if cell.state != "todo" or "pooled" not in cell.planned.task.needs:
-            continue
-        names = wanted.setdefault((cell.dataset, preprocessing.key()), (preprocessing, []))[1]
-        if representation not in names:
-            names.append(representation)
-    passes = []
-    for (dataset, _), (preprocessing, names) in wanted.items():
-        images = 0
-        for split in datasets[dataset].splits.values():
-            key = feature_key(backbone, preprocessing, split)
-            chunks = set().union(*(store.missing(key, name) for name in names))
-            images += sum(len(chunk_range(key.n, chunk)) for chunk in chunks)
-        passes.append(Pass(card, dataset, preprocessing, tuple(names), images))
-    return passes
-
-
-def dense_groups(
-    backbone: Backbone, cells: Sequence[Cell]
-) -> dict[tuple[str, str, int | None], tuple[Preprocessing, list[Cell]]]:
-    """Cells to do that share one pass for patch maps: by dataset, geometry and limit of training images."""
-    groups: dict[tuple[str, str, int | None], tuple[Preprocessing, list[Cell]]] = {}
-    for cell in cells:
-        protocol = cell.planned.protocol
-        if cell.state != "todo" or not isinstance(protocol, DenseSettings):
-            continue
-        preprocessing = preprocessing_of(backbone, protocol)
-        key = (cell.dataset, preprocessing.key(), protocol.train_images)
-        groups.setdefault(key, (preprocessing, []))[1].append(cell)
-    return groups
-
-
-def most_layers(cells: Sequence[Cell]) -> int:
-    """How many of the last layers the cells of a group need at most."""
-    return max(cell.planned.protocol.layers for cell in cells if isinstance(cell.planned.protocol, DenseSettings))
-
-
-def _dense_passes(
-    card: ModelCard, shelf: ModelShelf, cells: list[Cell], datasets: dict[str, Dataset], store: FeatureStore
-) -> list[Pass]:
-    """What has to be encoded for the cells that need patch maps.
-
-    Raises:
-        DataError: the maps would not fit on the disk of the cache.
-    """
-    passes = []
-    for (name, _, limit), (preprocessing, group) in dense_groups(shelf.open(card), cells).items():
-        backbone = shelf.under(card, preprocessing)
-        shapes = map_shapes(backbone, most_layers(group))
-        splits = learned_and_reported(datasets[name], limit)
-        images = sum(missing_maps(backbone, split, store, tuple(shapes)) for split in splits.values())
-        check_room(store, images, shapes)
-        passes.append(Pass(card, name, preprocessing, ("patch",), images, images * map_bytes(shapes)))
-    return passes
-
-
-def _relative_cost(preprocessing: Preprocessing, native: Preprocessing) -> float:
-    """Pixels per image over those of the checkpoint's own size."""
-    return (preprocessing.size[0] * preprocessing.size[1]) / (native.size[0] * native.size[1])

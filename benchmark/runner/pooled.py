@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.data.dataset import Dataset, Split
+from benchmark.data.dataset import Dataset
 from benchmark.errors import DataError
 from benchmark.features.extract import Extraction, extract
 from benchmark.features.store import FeatureSet, FeatureStore
-from benchmark.runner.plan import Cell, Plan, preprocessing_of, representation_of
+from benchmark.runner.cells import Cell, preprocessing_of, representation_of
+from benchmark.runner.encoded import Encoded
+from benchmark.runner.plan import Plan
 from benchmark.runner.reporter import Reporter
 from benchmark.task import Inputs, SplitFeatures
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """The stored features of a dataset under one geometry, of which splits they are, and what the extraction cost."""
-
-    sets: dict[str, FeatureSet]
-    splits: Mapping[str, Split]
-    seconds: float
-    encoded: int
 
 
 def pooled_features(
@@ -50,9 +41,7 @@ def pooled_features(
                 on_bad_image=plan.request.on_bad_image,
                 progress=update,
             )
-    encoded = sum(each.encoded for each in done.values())
-    seconds = sum(each.seconds for each in done.values()) if encoded else 0.0
-    return Encoded({name: each.features for name, each in done.items()}, dataset.splits, seconds, encoded)
+    return Encoded.of(dataset.splits, done)
 
 
 class InputsCache:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from benchmark.errors import SuiteError, nearest
-from benchmark.task import ProtocolSettings, Task
+from benchmark.protocol import ProtocolSettings
+from benchmark.task import Task
 
 GROUP = "transferbench.tasks"
 

@@ -24,7 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.results.schema import ModelRecord, Result
-from benchmark.runner.plan import Cell, Plan
+from benchmark.runner.cells import Cell
+from benchmark.runner.plan import Plan
 from benchmark.runner.request import RunRequest
 from benchmark.runner.summary import Summary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,19 @@ from benchmark.backbones.backbone import Backbone
 from benchmark.data.dataset import Dataset
 from benchmark.results.store import ResultStore
 from benchmark.runner.cell import run_cell
+from benchmark.runner.cells import Cell, preprocessing_of
 from benchmark.runner.dense import DenseInputsCache, patch_maps
+from benchmark.runner.encoded import Encoded
+from benchmark.runner.images import ImageInputsOf, scratch_of, seen_images
 from benchmark.runner.models import ModelShelf
-from benchmark.runner.plan import Cell, Plan, dense_groups, preprocessing_of
-from benchmark.runner.pooled import Encoded, InputsCache, pooled_features
+from benchmark.runner.passes import dense_groups, image_groups
+from benchmark.runner.plan import Plan
+from benchmark.runner.pooled import InputsCache, pooled_features
 from benchmark.runner.provenance import hardware, new_run_id, now
 from benchmark.runner.reporter import Reporter
 from benchmark.runner.summary import Summary
+
+InputsOf = InputsCache | DenseInputsCache | ImageInputsOf
 
 
 class _RunLog:
@@ -80,16 +87,20 @@ def _run_model(
     total = len(plan.todo())
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        if "pooled" in cell.planned.task.needs:
+        if "pooled" in cell.planned.needs:
             geometry = preprocessing_of(backbone, cell.planned.protocol).key()
             groups.setdefault((cell.dataset, geometry), []).append(cell)
-    prepared: list[tuple[list[Cell], Callable[[], tuple[Encoded, InputsCache | DenseInputsCache]]]] = [
+    prepared: list[tuple[list[Cell], Callable[[], tuple[Encoded, InputsOf]]]] = [
         (group, partial(_pooled, plan, backbone, plan.datasets[name], group, reporter))
         for (name, _), group in groups.items()
     ]
     prepared += [
         (group, partial(patch_maps, plan, shelf, preprocessing, plan.datasets[name], group, reporter))
         for (name, _, _), (preprocessing, group) in dense_groups(backbone, cells).items()
+    ]
+    prepared += [
+        (group, partial(_images, plan, shelf, plan.datasets[name], limit, reporter))
+        for (name, limit), group in image_groups(cells).items()
     ]
     for group, prepare in prepared:
         encoded, inputs_of = prepare()
@@ -104,6 +115,8 @@ def _run_model(
                     continue
                 result = run_cell(plan, backbone, dataset, cell, encoded, inputs_of, store, run_id, reporter)
                 store.write(cell.key, result)
+                if result.status == "done":
+                    shutil.rmtree(scratch_of(plan, backbone, dataset, cell), ignore_errors=True)
             summary.made += 1
             if result.status == "failed":
                 summary.failed.append(cell)
@@ -116,6 +129,13 @@ def _pooled(
 ) -> tuple[Encoded, InputsCache]:
     encoded = pooled_features(plan, backbone, dataset, group, reporter)
     return encoded, InputsCache(plan, backbone, dataset, encoded)
+
+
+def _images(
+    plan: Plan, shelf: ModelShelf, dataset: Dataset, limit: int | None, reporter: Reporter
+) -> tuple[Encoded, ImageInputsOf]:
+    seen = seen_images(plan, dataset, limit, reporter)
+    return seen, ImageInputsOf(plan, shelf, dataset, seen)
 
 
 def _made_meanwhile(store: ResultStore, cell: Cell, plan: Plan) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from benchmark.runner.plan import Cell
+from benchmark.runner.cells import Cell
 
 
 @dataclass

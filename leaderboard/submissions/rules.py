@@ -96,7 +96,7 @@ def _check_declared(result: Result) -> None:
         "protocol version": (protocol.version, result.protocol.version),
         "task version": (task.version, result.task_version),
         "mark for protocols that select on the reported split": (protocol.paper, result.protocol.paper),
-        "scorer": (task.scorer_of(result.data.multilabel), result.scorer.name),
+        "scorer": (task.scorer_of(protocol, result.data.multilabel), result.scorer.name),
         "headline": (task.headline_of(protocol, result.data.name, result.data.multilabel), result.headline),
     }
     for what, (installed, stated) in pairs.items():

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, grid_sample
 
-from benchmark.task import DenseInputs, DenseSettings, DenseSplit, Predictions
+from benchmark.protocol import DenseSettings
+from benchmark.task import DenseInputs, DenseSplit, Predictions
 from tasks.segmentation.labels import Squares, squares_of
 from tasks.segmentation.scoring import counted, enlarged
 

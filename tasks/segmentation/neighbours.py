@@ -18,7 +18,8 @@ from torch import Tensor
 
 from benchmark.errors import DataError, NotApplicable
 from benchmark.features.maps import PatchMaps
-from benchmark.task import DenseInputs, DenseSettings, Predictions
+from benchmark.protocol import DenseSettings
+from benchmark.task import DenseInputs, Predictions
 from tasks.segmentation.labels import Squares, squares_of
 from tasks.segmentation.scoring import counted, pixel_counts, stretched
 from tasks.solvers.neighbours import Metric, in_order, search

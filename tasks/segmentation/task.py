@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from benchmark.task import DenseInputs, DenseSettings, Predictions, ProtocolSettings, Task
+from benchmark.protocol import DenseSettings, ProtocolSettings
+from benchmark.task import DenseInputs, Predictions, Task
 from tasks.segmentation.linear import LinearSettings, predict_linear
 from tasks.segmentation.neighbours import NeighbourSettings, predict_neighbours
 
@@ -49,7 +50,7 @@ class Segmentation(Task):
         ),
     }
 
-    def scorer_of(self, multilabel: bool) -> str:
+    def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
         """The one scorer of masks, whatever labels images have."""
         return self.scorer
 

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from benchmark.protocol import ProtocolSettings
 from benchmark.runner import plan
-from benchmark.task import Inputs, Predictions, ProtocolSettings, Task
+from benchmark.task import Inputs, Predictions, Task
 from tests.command import CommandLine
 from tests.runner.test_runs import MODEL, SCENES, figures, run
 

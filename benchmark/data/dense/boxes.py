@@ -104,6 +104,11 @@ class BoxReader:
     def __len__(self) -> int:
         return len(self.images)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(h, w) of image `index` as annotated."""
+        width, height = self.sizes[index].tolist()
+        return height, width
+
     def objects(self, index: int) -> Objects:
         """The objects of image `index`.
 

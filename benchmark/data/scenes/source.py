@@ -61,6 +61,10 @@ class SceneReader:
         """(size, size) class of every pixel of image `index`: 0 is the background, kind k is k + 1."""
         return self.scene(index).semantic.astype(np.uint16)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(h, w) of image `index`."""
+        return self.options.size, self.options.size
+
     def objects(self, index: int) -> Objects:
         """The visible objects of image `index`, the subject first."""
         scene = self.scene(index)

@@ -14,8 +14,9 @@ import torch
 from benchmark.errors import RequestError, ResultError, SuiteError
 from benchmark.metrics.names import split_name
 from benchmark.metrics.registry import score
+from benchmark.protocol import ProtocolSettings
 from benchmark.runner.registry import load_task, task_names
-from benchmark.task import Inputs, ProtocolSettings, SplitFeatures, Task
+from benchmark.task import Inputs, SplitFeatures, Task
 from leaderboard.published.mapping import SHIPPED, Mapping, Target, published_map, read_map
 from leaderboard.published.rows import PublishedRow, published_rows
 

@@ -1,0 +1,67 @@
+"""Which images of a split cannot be decoded, found before anything is learned from the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from benchmark.data.dataset import ImageReader
+from benchmark.errors import DataError
+from benchmark.features.loader import default_workers
+
+_BATCH = 32
+
+
+class _Verdicts(TorchDataset[str]):
+    """What a worker does: decode an image and say why it cannot."""
+
+    def __init__(self, reader: ImageReader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            self.reader.read(index)
+        except DataError as error:
+            return error.found
+        return ""
+
+
+def _yielding(worker: int) -> None:
+    os.nice(10)  # to the forward passes of others on the same cores
+
+
+def unreadable(
+    reader: ImageReader,
+    workers: int | None,
+    what: str = "",
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> dict[int, str]:
+    """Position -> why, for the images that cannot be decoded. Every image is decoded once.
+
+    Args:
+        reader: the images.
+        workers: decoding processes; one per core when None.
+        what: is handed on to `progress`.
+        progress: called with images done, images in all, `what`.
+    """
+    count = default_workers() if workers is None else workers
+    loader = DataLoader(
+        _Verdicts(reader),
+        batch_size=_BATCH,
+        num_workers=count if len(reader) >= 2 * _BATCH else 0,
+        collate_fn=list,
+        worker_init_fn=_yielding,
+    )
+    bad: dict[int, str] = {}
+    done = 0
+    for verdicts in loader:
+        bad |= {done + place: why for place, why in enumerate(verdicts) if why}
+        done += len(verdicts)
+        progress(done, len(reader), what)
+    return bad
