@@ -17,6 +17,8 @@ class Definition:
     summary: str
 
 
+_VOC = "@11pt and @area: PASCAL VOC's precision at eleven recalls, and its area under the curve"
+
 DEFINITIONS: dict[str, Definition] = {
     "top1": Definition(True, "percent", "samples whose best class is the target"),
     "top5": Definition(True, "percent", "samples with the target among the five best classes"),
@@ -39,6 +41,24 @@ DEFINITIONS: dict[str, Definition] = {
         True, "percent", "mean over classes of the share of their pixels found; classes without pixels are left out"
     ),
     "aAcc": Definition(True, "percent", "share of all labelled pixels that are classified correctly"),
+    **{
+        f"{kind}{name}": Definition(True, "percent", f"{summary}, of {what}{'; ' + more if more else ''}")
+        for kind, what in (("", "boxes"), ("mask_", "masks"))
+        for name, summary, more in (
+            ("AP", "mean over classes and overlaps of .50, .55, ... .95 of average precision", _VOC),
+            ("AP50", "mean over classes of average precision at an overlap of .5", _VOC),
+            ("AP75", "mean over classes of average precision at an overlap of .75", _VOC),
+            ("APs", "AP of objects below 32 x 32 pixels", ""),
+            ("APm", "AP of objects of 32 x 32 to 96 x 96 pixels", ""),
+            ("APl", "AP of objects above 96 x 96 pixels", ""),
+            ("AR1", "mean over classes and overlaps of recall, the best detection of each class in an image", ""),
+            ("AR10", "AR1 with ten detections", ""),
+            ("AR100", "AR1 with a hundred detections", ""),
+            ("ARs", "AR100 of objects below 32 x 32 pixels", ""),
+            ("ARm", "AR100 of objects of 32 x 32 to 96 x 96 pixels", ""),
+            ("ARl", "AR100 of objects above 96 x 96 pixels", ""),
+        )
+    },
 }
 
 

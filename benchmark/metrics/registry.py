@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
 from benchmark.metrics import classification, columns, episodes, multilabel, segmentation
+from benchmark.metrics.detection import coco
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
 
@@ -49,6 +50,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("multilabel", multilabel.VERSION, multilabel.estimates),
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
+        ("detection", coco.VERSION, coco.estimates),
     )
 }
 
