@@ -40,18 +40,26 @@ class Execution(BaseModel):
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
         """Sets precision and inference mode for a forward pass, and puts the process's settings back."""
+        with torch.inference_mode(), self.products(), self.autocast():
+            yield
+
+    def autocast(self) -> torch.autocast:
+        """Half precision where it is safe, for `bf16` and `fp16`; nothing for the others."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.torch_device.type, dtype=half, enabled=half is not None)
+
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Sets the precision of float32 products on CUDA, and puts the process's settings back."""
         if self.torch_device.type != "cuda":
-            with torch.inference_mode():
-                yield
+            yield
             return
         matmul, conv = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         tf32 = self.precision != "fp32"  # torch's own default lets convolutions, but not products, use TF32
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         try:
-            with torch.inference_mode(), torch.autocast("cuda", dtype=half, enabled=half is not None):
-                yield
+            yield
         finally:
             torch.set_float32_matmul_precision(matmul)
             torch.backends.cudnn.allow_tf32 = conv

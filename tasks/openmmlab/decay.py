@@ -1,17 +1,18 @@
-"""Groups of parameters with learning rates that fall from the head to the first layer, and without decay of norms."""
+"""The optimiser: rates that fall from the head to the first layer, and no weight decay of norms."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+import torch
 from timm.models._manipulate import group_parameters
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
+from tasks.openmmlab.schedule import Schedule, Spare
 
-Spare = Literal["vectors", "norms", "nothing"]
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _TAIL = ("norm.", "fc_norm.")  # the final norm of a transformer, which stands behind its last block
 
@@ -79,3 +80,16 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def optimiser_of(schedule: Schedule, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over what is trained of a model; every group keeps its own highest rate as `peak`."""
+    groups = parameter_groups(model, schedule.lr, schedule.weight_decay, schedule.layer_decay, schedule.spare)
+    found: torch.optim.Optimizer = (
+        torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum)
+        if schedule.optimizer == "sgd"
+        else torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas)
+    )
+    for group in found.param_groups:
+        group["peak"] = group["lr"]
+    return found

@@ -1,4 +1,4 @@
-"""How a dense head is trained: optimiser, rates over the iterations, precision. Part of a protocol, typed when read."""
+"""How a dense head is trained: optimiser and rates over the iterations. Part of a protocol, typed when read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from bisect import bisect_right
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
 
 from benchmark.errors import SuiteError
-from tasks.openmmlab.decay import Spare, parameter_groups
+
+Spare = Literal["vectors", "norms", "nothing"]
+"""What has no weight decay: see `decay.parameter_groups`."""
 
 
 class Schedule(BaseModel):
@@ -31,7 +31,6 @@ class Schedule(BaseModel):
             period; `constant`.
         warmup, warmup_start: iterations, and the factor at the first of them.
         clip_norm: gradients are scaled down to this norm over all parameters; None leaves them.
-        precision: `bf16` and `fp16` are autocast, `fp16` with loss scaling.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +50,6 @@ class Schedule(BaseModel):
     warmup: int = Field(default=0, ge=0)
     warmup_start: float = Field(default=1e-3, ge=0, le=1)
     clip_norm: float | None = Field(default=None, gt=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     @model_validator(mode="after")
     def _sane(self) -> Schedule:
@@ -82,15 +80,3 @@ class Schedule(BaseModel):
             return decay
         risen = iteration / self.warmup
         return decay * (self.warmup_start * (1 - risen) + risen)
-
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser over what is trained of a model; every group keeps its own highest rate as `peak`."""
-        groups = parameter_groups(model, self.lr, self.weight_decay, self.layer_decay, self.spare)
-        found: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
-            if self.optimizer == "sgd"
-            else torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
-        )
-        for group in found.param_groups:
-            group["peak"] = group["lr"]
-        return found

@@ -10,7 +10,9 @@ import torch
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
+from benchmark.backbones.execution import Execution
 from benchmark.errors import ResultError
+from tasks.openmmlab.decay import optimiser_of
 from tasks.openmmlab.schedule import Schedule
 from tasks.openmmlab.snapshot import Training, restore, save
 
@@ -18,7 +20,6 @@ Batch = Mapping[str, Any]
 """What mmdet's and mmseg's data preprocessors take: `inputs`, a list of (3, H, W), and `data_samples`."""
 
 _STEP = 1_000_003  # more than any training has iterations: no two seeds meet
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train(
@@ -26,6 +27,7 @@ def train(
     batches: Callable[[int], Iterator[Batch]],
     schedule: Schedule,
     *,
+    execution: Execution,
     key: str,
     seed: int,
     snapshot: Path | None = None,
@@ -43,6 +45,7 @@ def train(
         batches: iteration -> the batches from that one on, without end; drawn from the iteration's number, so that a
             resumed training sees what it would have seen.
         schedule: the protocol's.
+        execution: its precision; `bf16` and `fp16` are autocast, `fp16` with loss scaling.
         key: what is trained on what; a snapshot of another key or seed is refused.
         seed: of what the heads draw (dropout, samples of regions).
         snapshot: the file of the state; None keeps none.
@@ -57,9 +60,8 @@ def train(
         ResultError: a loss that is not finite, a snapshot of another training, or batches that end.
     """
     device = next(model.parameters()).device
-    half = _HALF.get(schedule.precision)
-    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    state = Training(model, schedule.optimiser(model), scaler, 0, [])
+    scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
+    state = Training(model, optimiser_of(schedule, model), scaler, 0, [])
     if snapshot is not None:
         restore(snapshot, state, f"{key}, seed {seed}")
     trained = [parameter for group in state.optimiser.param_groups for parameter in group["params"]]
@@ -75,10 +77,11 @@ def train(
         for group in state.optimiser.param_groups:
             group["lr"] = group["peak"] * schedule.factor(state.iteration)
         set_random_seed((seed * _STEP + state.iteration) % 2**32)
-        with torch.autocast(device.type, dtype=half, enabled=half is not None):
-            loss = _loss(model, batch)
-        state.optimiser.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        with execution.products():
+            with execution.autocast():
+                loss = _loss(model, batch)
+            state.optimiser.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
         if schedule.clip_norm is not None:
             scaler.unscale_(state.optimiser)
             torch.nn.utils.clip_grad_norm_(trained, schedule.clip_norm)

@@ -11,9 +11,13 @@ from torch import nn
 
 pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
+from benchmark.backbones.execution import plan_execution
 from benchmark.errors import ResultError, SuiteError
+from tasks.openmmlab.decay import optimiser_of
 from tasks.openmmlab.schedule import Schedule
 from tasks.openmmlab.train import train
+
+CPU = plan_execution("cpu")
 
 
 class Toy(nn.Module):
@@ -49,13 +53,12 @@ def batches(start: int) -> Iterator[dict[str, Any]]:
         index += 1
 
 
-@pytest.mark.parametrize(
-    "settings", [{"optimizer": "adamw", "clip_norm": 1.0}, {"optimizer": "sgd", "precision": "bf16"}]
-)
+@pytest.mark.parametrize("settings", [{"optimizer": "adamw", "clip_norm": 1.0}, {"optimizer": "sgd", "spare": "norms"}])
 def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, settings: dict[str, Any]) -> None:
     schedule = Schedule(iterations=40, lr=0.01, decay="poly", warmup=5, **settings)
     whole, cut = Toy(), Toy()
-    curve = train(whole, batches, schedule, key="a", seed=3, snapshot=tmp_path / "whole.pth", every=15, window=10)
+    often: dict[str, Any] = {"execution": CPU, "key": "a", "seed": 3, "every": 15, "window": 10}
+    curve = train(whole, batches, schedule, snapshot=tmp_path / "whole.pth", **often)
 
     def dying(start: int) -> Iterator[dict[str, Any]]:
         for offset, batch in enumerate(batches(start)):
@@ -64,28 +67,28 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, set
             yield batch
 
     with pytest.raises(KeyboardInterrupt):
-        train(cut, dying, schedule, key="a", seed=3, snapshot=tmp_path / "cut.pth", every=15, window=10)
+        train(cut, dying, schedule, snapshot=tmp_path / "cut.pth", **often)
     again = Toy()
     seen: list[int] = []
     random.seed(99)
     torch.manual_seed(99)
     found = train(
-        again, batches, schedule, key="a", seed=3, snapshot=tmp_path / "cut.pth", every=15, window=10,
+        again, batches, schedule, snapshot=tmp_path / "cut.pth", **often,
         progress=lambda done, loss: seen.append(done),
     )  # fmt: skip
     assert found == curve and [i for i, _ in curve] == [10, 15, 20, 30, 40] and seen == [20, 30, 40]
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
-    assert train(Toy(), batches, schedule, key="a", seed=3, snapshot=tmp_path / "cut.pth") == curve
+    assert train(Toy(), batches, schedule, execution=CPU, key="a", seed=3, snapshot=tmp_path / "cut.pth") == curve
 
 
 def test_a_snapshot_of_another_training_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     schedule, path = Schedule(iterations=2, lr=0.1), tmp_path / "state.pth"
-    train(Toy(), batches, schedule, key="a", seed=3, snapshot=path)
+    train(Toy(), batches, schedule, execution=CPU, key="a", seed=3, snapshot=path)
     with pytest.raises(ResultError, match="the training b, seed 3; found a, seed 3"):
-        train(Toy(), batches, schedule, key="b", seed=3, snapshot=path)
+        train(Toy(), batches, schedule, execution=CPU, key="b", seed=3, snapshot=path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ResultError, match="the state of a training"):
-        train(Toy(), batches, schedule, key="a", seed=3, snapshot=path)
+        train(Toy(), batches, schedule, execution=CPU, key="a", seed=3, snapshot=path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_last_good_state(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_the_last_good_st
 
     schedule, path = Schedule(iterations=10, lr=0.1), tmp_path / "state.pth"
     with pytest.raises(ResultError, match="a finite loss; found nan within the 5 iterations before 10"):
-        train(Toy(), poisoned, schedule, key="a", seed=3, snapshot=path, every=5)
+        train(Toy(), poisoned, schedule, execution=CPU, key="a", seed=3, snapshot=path, every=5)
     assert torch.load(path, weights_only=True)["iteration"] == 5
 
 
@@ -115,7 +118,7 @@ def test_every_group_keeps_its_share_of_the_rate() -> None:
     from tests.tasks.openmmlab.test_decay import Model
 
     schedule = Schedule(iterations=10, lr=2.0, layer_decay=0.5, weight_decay=0.1)
-    optimiser = schedule.optimiser(Model("random:test_vit?depth=2"))
+    optimiser = optimiser_of(schedule, Model("random:test_vit?depth=2"))
     assert {group["peak"] for group in optimiser.param_groups} == {2.0 * 0.5**k for k in range(4)}
 
 
@@ -124,7 +127,12 @@ def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
     model = Toy().train()
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     train(
-        model, batches, Schedule(iterations=1, optimizer="sgd", momentum=0.0, lr=1.0, clip_norm=0.01), key="a", seed=3
+        model,
+        batches,
+        Schedule(iterations=1, optimizer="sgd", momentum=0.0, lr=1.0, clip_norm=0.01),
+        execution=CPU,
+        key="a",
+        seed=3,
     )
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
