@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from benchmark.checkpoints.layouts import Resample
 from benchmark.errors import CheckpointError
 
+_EMBEDDINGS = ("pos_embed", "head.pos_embed")  # of the encoder, of the attention that pools its map
 _TABLE = "relative_position_bias_table"
 _EXTRA = 3  # entries of BEiT's tables for the class token: to it, from it, with itself
 
@@ -57,10 +58,13 @@ def fit_positions(
         CheckpointError: an embedding that is no grid.
     """
     fitted, notes = dict(state), []
-    for name in ("pos_embed",):
+    for name in _EMBEDDINGS:
         if name in state and name in expected and tuple(state[name].shape) != expected[name]:
             steps = _steps(state, expected[name], wanted) if method == "jepa" else 1
-            fitted[name], note = _absolute(state[name], expected[name], method, native, wanted, steps)
+            flat = state[name].ndim == 2 and len(expected[name]) == 2  # (N, D)
+            old, shape = (state[name][None], (1, *expected[name])) if flat else (state[name], expected[name])
+            new, note = _absolute(old, shape, method, native, wanted, steps)
+            fitted[name] = new[0] if flat else new
             notes.append(note)
     tables = [n for n in state if n.endswith(_TABLE) and n in expected and tuple(state[n].shape) != expected[n]]
     for name in tables:
@@ -134,7 +138,8 @@ def _absolute(
         return old, ""
     grid = old[:, prefix:].float().reshape(steps, *before, -1).permute(0, 3, 1, 2)
     new = _interpolated(old, grid, prefix, before, after, method)
-    note = f"position embedding interpolated from {_by(before)} to {_by(after)} patches, as {_WHOSE[method]}"
+    done = "cut" if method == "corner" else "interpolated"
+    note = f"position embedding {done} from {_by(before)} to {_by(after)} patches, as {_WHOSE[method]}"
     return new.to(old.dtype), note
 
 
@@ -146,6 +151,8 @@ _WHOSE = {
     "mae": "MAE does (bicubic, no antialiasing)",
     "jepa": "V-JEPA does (an image's bicubic, a clip's linear, no antialiasing)",
     "vit": "Google's code does (bilinear between the centres of the corners)",
+    "denseclip": "DenseCLIP does (bilinear, no antialiasing)",
+    "corner": "DenseCLIP's detectors do (its upper left corner, nothing interpolated)",
 }
 
 
@@ -163,6 +170,11 @@ def _interpolated(
         root = math.sqrt(before[0] * before[1])
         scale = ((after[0] + 0.1) / root, (after[1] + 0.1) / root)
         new = interpolate(grid, scale_factor=scale, mode="bicubic")
+    elif method == "denseclip":
+        # DenseCLIP/segmentation/denseclip/models.py, AttentionPool2d
+        new = interpolate(grid, size=after, mode="bilinear")
+    elif method == "corner":
+        new = grid[:, :, : after[0], : after[1]]  # DenseCLIP/detection/denseclip/models.py, AttentionPool2d
     elif method == "jepa":
         # jepa/src/models/vision_transformer.py, interpolate_pos_encoding: trilinear for clips of as many steps.
         # ijepa's own function counts on a class token, which its network has not, and stops at every other size.

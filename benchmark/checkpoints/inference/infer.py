@@ -14,6 +14,7 @@ from benchmark.checkpoints.architecture import exact, hint
 from benchmark.checkpoints.archive import Archive
 from benchmark.checkpoints.encoder import Encoder
 from benchmark.checkpoints.folders import entry
+from benchmark.checkpoints.inference.clip_resnet import infer_clip_resnet
 from benchmark.checkpoints.inference.clips import infer_clips
 from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
@@ -66,6 +67,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         or infer_vit(query)
         or infer_resnet(query)
         or infer_selective(query)
+        or infer_clip_resnet(query)
         or infer_swin(query, encoder.state)
         or infer_convnext(query)
         or _from_layout(query)
