@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
 from benchmark.metrics import classification, columns, episodes, multilabel, segmentation
-from benchmark.metrics.detection import coco
+from benchmark.metrics.detection import coco, voc
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
 
@@ -51,6 +51,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
         ("detection", coco.VERSION, coco.estimates),
+        ("detection-voc", voc.VERSION, voc.estimates),
     )
 }
 

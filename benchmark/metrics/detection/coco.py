@@ -7,12 +7,13 @@ objects marked difficult (which COCO does not have) count neither way, as those 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmark.metrics.detection.figures import Figure, Influence, OfClass, by_class, estimates_of
+from benchmark.metrics.detection.figures import Figure, OfClass, Precisions, Tally, by_class, estimates_of
 from benchmark.metrics.detection.matching import match_greedily, place_within
 from benchmark.metrics.detection.overlap import Pairs, box_pairs, mask_pairs
 from benchmark.metrics.detection.table import Images
@@ -84,16 +85,15 @@ def _judge(
 def _precisions(images: Images, parts: Sequence[OfClass], suffix: str) -> dict[str, Figure]:
     levels = {f"AP{suffix}": slice(None)} | ({} if suffix else {"AP50": slice(0, 1), "AP75": slice(5, 6)})
     precision = np.zeros((len(_THRESHOLDS), len(_RECALLS), len(parts)))
-    influence = {name: Influence(images) for name in levels}
+    gathered = Precisions(images, levels, lambda ranking: ranking.best_at(ranking.first_at(_RECALLS)).mean(axis=1))
     for column, part in enumerate(parts):
         first = part.ranking.first_at(_RECALLS)
         precision[:, :, column] = part.ranking.best_at(first)
-        gain, area = part.ranking.influence(part.ranking.weight_of(first)), part.ranking.area()
-        for name, chosen in levels.items():
-            influence[name].add(part, gain[chosen].mean(axis=0), float(area[chosen].mean()))
+        gathered.add(part, part.ranking.weight_of(first))
+    # One sum over everything, as COCOeval has it: equal to the last bit.
     return {
-        name: influence[name].figure(float(precision[chosen].ravel().mean()), len(parts))
-        for name, chosen in levels.items()
+        name: replace(figure, value=float(precision[levels[name]].ravel().mean()))
+        for name, figure in gathered.figures().items()
     }
 
 
@@ -101,10 +101,11 @@ def _recalls(images: Images, parts: Sequence[OfClass], place: NDArray[np.int64],
     found = {}
     for name, depth in ({f"AR{suffix}": _MAX_PER_CLASS} if suffix else _DEPTHS).items():
         recall = np.zeros((len(_THRESHOLDS), len(parts)))
-        influence = Influence(images)
+        tally = Tally(images)
         for column, part in enumerate(parts):
             hit = part.ranking.true & (place[part.rows] < depth)
             recall[:, column] = hit.sum(axis=1) / len(part.objects)
-            influence.add(part, hit.mean(axis=0) / len(part.objects), float(recall[:, column].mean()))
-        found[name] = influence.figure(float(recall.ravel().mean()), len(parts))
+            value = float(recall[:, column].mean())
+            tally.add(part, value, hit.mean(axis=0) / len(part.objects), value)
+        found[name] = replace(tally.figure(), value=float(recall.ravel().mean()))
     return found

@@ -32,14 +32,19 @@ class Ranking:
         return np.cumsum(self.shown, axis=1, dtype=np.float64)
 
     @cached_property
+    def hits(self) -> NDArray[np.float64]:
+        """(T, D) how many objects are found up to each."""
+        return np.cumsum(self.true, axis=1, dtype=np.float64)
+
+    @cached_property
     def recall(self) -> NDArray[np.float64]:
         """(T, D)"""
-        return np.cumsum(self.true, axis=1, dtype=np.float64) / self.positives
+        return self.hits / self.positives
 
     @cached_property
     def precision(self) -> NDArray[np.float64]:
         """(T, D), with the small number in the denominator that COCOeval has there; 0 before anything counts."""
-        return np.cumsum(self.true, axis=1, dtype=np.float64) / (self.count + np.spacing(1))
+        return self.hits / (self.count + np.spacing(1))
 
     @cached_property
     def best(self) -> NDArray[np.float64]:
@@ -58,7 +63,7 @@ class Ranking:
 
     def area(self) -> NDArray[np.float64]:
         """(T,) area under the best precision over recall."""
-        return (self.true * self.best).sum(axis=1) / self.positives
+        return np.asarray((self.true * self.best).sum(axis=1) / self.positives, np.float64)
 
     def influence(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, D) what each detection adds to a weighted mean of best precisions, beside what the objects take away.
@@ -72,10 +77,10 @@ class Ranking:
         Args:
             weight: (T, D) that of the best precision read off from each detection on; 1 in all.
         """
-        used = np.where(self.precision == self.best, np.arange(self.true.shape[1]), self.true.shape[1])
-        used = np.minimum.accumulate(used[:, ::-1], axis=1)[:, ::-1]  # the detection that sets the best precision
         wide = self.true.shape[1]
-        flat = (used + np.arange(len(used))[:, None] * wide).ravel()
+        setter = np.where(self.precision == self.best, np.arange(wide), wide)
+        setter = np.minimum.accumulate(setter[:, ::-1], axis=1)[:, ::-1]  # the detection that sets the best precision
+        flat = (setter + np.arange(len(setter))[:, None] * wide).ravel()
         read = np.bincount(flat, weight.ravel(), self.true.size).reshape(self.true.shape)
         setting = read / np.maximum(self.count, 1)
         for_true = np.cumsum(setting[:, ::-1], axis=1)[:, ::-1]

@@ -13,7 +13,10 @@ from benchmark.metrics import columns, intervals
 from benchmark.metrics.detection.curves import Ranking
 from benchmark.metrics.detection.table import Images, read_images
 from benchmark.metrics.estimate import Estimate
+from benchmark.metrics.intervals import Z
 from benchmark.metrics.names import joined
+
+_SPLITS = 2
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,15 @@ class Figure:
         value: a share in [0, 1].
         influence: (N,) of each image on it, with mean 0.
         objects: how many objects it is about.
+        unseen: the variance that `influence` cannot show, of classes with objects in a single image.
+        excess: how much too high such a figure is on average, on as many images.
     """
 
     value: float
     influence: NDArray[np.float64]
     objects: int
+    unseen: float
+    excess: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,19 @@ class OfClass:
 
     Attributes:
         ranking: its detections.
-        rows: (D,) which detections of all these are, best first.
+        rows: (D,) which detections of all these are, best first (those that never count are left out).
         objects: (P,) which objects of all there are to find.
     """
 
     ranking: Ranking
     rows: NDArray[np.int64]
     objects: NDArray[np.int64]
+
+    def within(self, images: Images, kept: NDArray[np.bool_]) -> Ranking | None:
+        """The ranking on some of the images, (N,); None where they have no objects of the class."""
+        positives = int(kept[images.targets.image[self.objects]].sum())
+        rows = kept[images.found.image[self.rows]]
+        return Ranking(self.ranking.true[:, rows], self.ranking.shown[:, rows], positives) if positives else None
 
 
 def by_class(
@@ -64,6 +77,7 @@ def by_class(
         order: (D,) all detections, best first.
         classes: C.
     """
+    order = order[shown[order].any(axis=1)]
     label = images.found.label[order]
     order = order[np.argsort(label, kind="stable")]
     edges = np.cumsum(np.bincount(label, minlength=classes))
@@ -76,26 +90,88 @@ def by_class(
             yield OfClass(ranking, rows, wanted)
 
 
-class Influence:
-    """Of every image on a mean over classes, gathered class by class."""
+class Tally:
+    """A mean over classes, gathered class by class with the influence of every image on it.
+
+    The spread of n numbers around their own mean is n / (n - 1) too small a variance, and of n images with objects of a
+    class little else is seen: the influence of a class is raised by the root of that. Where n is 1 there is no spread
+    to see, and the largest that a share can have stands in (Agresti & Coull's, 1998, for one trial).
+    """
 
     def __init__(self, images: Images) -> None:
         self._images = images
         self._gain = np.zeros(len(images.found))
         self._loss = np.zeros(len(images.targets))
+        self._values: list[float] = []
+        self._objects = 0
+        self._unseen = 0.0
 
-    def add(self, part: OfClass, gain: NDArray[np.float64], value: float) -> None:
-        """A class whose figure is `value` and grows by `gain` (D,) with each detection."""
-        self._gain[part.rows] = gain
-        self._loss[part.objects] = value / len(part.objects)
+    def add(self, part: OfClass, value: float, gain: NDArray[np.float64], loss: float) -> None:
+        """A class whose figure is `value`, grows by `gain` (D,) with each detection and falls by `loss` in all with its
+        objects.
+        """
+        places = len(np.unique(self._images.targets.image[part.objects]))
+        raised = np.sqrt(places / (places - 1)) if places > 1 else 1.0
+        self._gain[part.rows] = raised * gain
+        self._loss[part.objects] = raised * loss / len(part.objects)
+        self._values.append(value)
+        self._objects += len(part.objects)
+        if places == 1:
+            share = (value + Z**2 / 2) / (1 + Z**2)
+            self._unseen += share * (1 - share) / (1 + Z**2)
 
-    def figure(self, value: float, classes: int) -> Figure:
-        """The figure that is a mean over that many classes."""
-        n = len(self._images)
+    def figure(self, excess: float = 0.0) -> Figure:
+        """The mean over the classes, of which there is at least one; `excess` of their sum."""
+        n, classes = len(self._images), len(self._values)
         change = np.bincount(self._images.found.image, self._gain, n)
         change -= np.bincount(self._images.targets.image, self._loss, n)
         influence = change * n / classes
-        return Figure(value, influence - influence.mean(), int(np.count_nonzero(self._loss)))
+        value = float(np.mean(self._values))
+        return Figure(value, influence - influence.mean(), self._objects, self._unseen / classes**2, excess / classes)
+
+
+class Precisions:
+    """Average precisions, each a mean over some of the levels of overlap, gathered class by class.
+
+    The best precision at a recall or beyond is a maximum over noise: where objects are few, the figure is too high on
+    average. By how much is seen on halves of the images, where it is higher still: such an excess falls with about
+    the 2/3 power of their number, as that of monotone estimators does, so the halves' over the whole's is 2^(2/3).
+
+    Args:
+        images: N.
+        levels: name -> those of the T levels that it is the mean over.
+        read: the (T,) average precisions of a ranking.
+    """
+
+    def __init__(
+        self, images: Images, levels: Mapping[str, slice], read: Callable[[Ranking], NDArray[np.float64]]
+    ) -> None:
+        self._images, self._levels, self._read = images, levels, read
+        self._tallies = {name: Tally(images) for name in levels}
+        self._excess = dict.fromkeys(levels, 0.0)
+        rng = np.random.default_rng(0)
+        self._halves = [rng.permutation(len(images)) < len(images) // 2 for _ in range(_SPLITS)]
+
+    def add(self, part: OfClass, weight: NDArray[np.float64]) -> None:
+        """A class; `weight` (T, D) says how its figure is read off its ranking, see `Ranking.influence`."""
+        values, area, gain = self._read(part.ranking), part.ranking.area(), part.ranking.influence(weight)
+        excess = self._excess_of(part, values)
+        for name, chosen in self._levels.items():
+            value, loss = float(values[chosen].mean()), float(area[chosen].mean())
+            self._tallies[name].add(part, value, gain[chosen].mean(axis=0), loss)
+            self._excess[name] += float(excess[chosen].mean())
+
+    def figures(self) -> dict[str, Figure]:
+        """The means over the classes that were added, of which there is at least one."""
+        return {name: tally.figure(self._excess[name]) for name, tally in self._tallies.items()}
+
+    def _excess_of(self, part: OfClass, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.zeros_like(values)
+        for half in self._halves:
+            halves = [part.within(self._images, kept) for kept in (half, ~half)]
+            if all(halves):
+                found += np.mean([self._read(one) for one in halves if one is not None], axis=0) - values
+        return found / _SPLITS / (2 ** (2 / 3) - 1)
 
 
 def estimates_of(table: pa.Table, figures: Callable[[Images, int], Mapping[str, Figure]]) -> list[Estimate]:
@@ -125,7 +201,7 @@ def _estimate(name: str, ids: np.ndarray, truth: NDArray[np.int64], draws: Seque
     value = float(np.clip(per_draw.mean(), 0, 1))
 
     def interval() -> tuple[float, float]:
-        low, high = intervals.on_logit_scale(value, intervals.standard_error(influence), draws[0].objects)
+        low, high = _interval(draws)
         return 100 * low, 100 * high
 
     return Estimate(
@@ -137,3 +213,17 @@ def _estimate(name: str, ids: np.ndarray, truth: NDArray[np.int64], draws: Seque
         contributions=100 * (value + influence)[:, None],
         per_draw=tuple(100 * float(one) for one in per_draw) if len(per_draw) > 1 else (),
     )
+
+
+def _interval(draws: Sequence[Figure]) -> tuple[float, float]:
+    """On the logit scale, from the influence of images; the lower limit is that of the figure without its excess."""
+    value, excess, unseen = (
+        float(np.mean([getattr(figure, name) for figure in draws])) for name in ("value", "excess", "unseen")
+    )
+    influence = np.mean([figure.influence for figure in draws], axis=0)
+    error = float(np.hypot(intervals.standard_error(influence), np.sqrt(unseen)))
+    limits = [
+        intervals.on_logit_scale(float(np.clip(centre, 0, 1)), error, draws[0].objects)
+        for centre in (value, value - max(0.0, excess))
+    ]
+    return min(low for low, _ in limits), limits[0][1]

@@ -319,7 +319,16 @@ def _check_same(name: str, image: NDArray[np.int64], lengths: NDArray[np.int64],
 
 def _truth(rows: pa.Table) -> NDArray[np.int64]:
     """(N,) a digest per image of its size and all that is annotated, equal where two tables judge the same."""
-    names = ["height", "width", *(name for name in rows.column_names if name.startswith("target_"))]
-    said = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
-    digests = (hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in said)
+    said: list[list[bytes]] = []
+    for name in ("height", "width"):
+        said.append([number.to_bytes(8, "little") for number in rows.column(name).to_pylist()])
+    for name in _KINDS:
+        if name.startswith("target_") and name in rows.column_names:
+            values, lengths = _list(rows, name)
+            if pa.types.is_string(values.type):
+                said.append([text.encode() for text in pc.binary_join(columns.column(rows, name), ",").to_pylist()])
+            else:
+                numbers, ends = values.to_numpy(zero_copy_only=False), np.cumsum(lengths)
+                said.append([part.tobytes() for part in np.split(numbers, ends[:-1])])
+    digests = (hashlib.blake2b(b"|".join(parts), digest_size=8).digest() for parts in zip(*said, strict=True))
     return np.frombuffer(b"".join(digests), np.int64)
