@@ -10,9 +10,9 @@ from functools import partial
 import torch
 from timm.layers import LayerNorm, PatchEmbed
 from timm.models.eva import Eva
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 
 class MaskedBias(nn.Linear):
@@ -174,4 +174,80 @@ def post_norm_vit(
         norm_layer=LayerNorm,
     )
     net.norm_pre = LayerNorm(embed_dim)  # timm's own option also takes the bias of the patches away
+    return net
+
+
+class RotaryAttention(Attention):
+    """timm's attention with queries and keys turned by the place of their patch (RoPE), as in CroCo v2.
+
+    Half of a head's channels turn with the row, half with the column. Within a half, a channel is paired with the one
+    half of that half further on.
+
+    Args:
+        dim: channels.
+        num_heads: heads.
+        grid: rows and columns of patches.
+        base: of the geometric series of speeds.
+    """
+
+    def __init__(self, dim: int, num_heads: int, grid: tuple[int, int], base: float) -> None:
+        super().__init__(dim, num_heads, qkv_bias=True)
+        half = dim // num_heads // 2
+        speeds = base ** -(torch.arange(0, half, 2) / half)
+        rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+        places = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+        angles = (places[..., None] * speeds).repeat(1, 1, 2)
+        self.register_buffer("cos", angles.cos(), persistent=False)  # (N, 2, half)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = scaled_dot_product_attention(self._turned(q), self._turned(k), v)
+        result: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return result
+
+    def _turned(self, channels: Tensor) -> Tensor:
+        """(B, heads, N, D) turned."""
+        parts = channels.unflatten(-1, (2, -1))
+        left, right = parts.chunk(2, dim=-1)
+        turned = parts * self.get_buffer("cos") + torch.cat([-right, left], dim=-1) * self.get_buffer("sin")
+        return turned.flatten(-2).to(channels.dtype)
+
+
+def rotary_vit(
+    img_size: int | tuple[int, int] = 224,
+    patch_size: int = 16,
+    embed_dim: int = 768,
+    depth: int = 12,
+    num_heads: int = 12,
+    hidden: int = 3072,
+    base: float = 100.0,
+) -> nn.Module:
+    """CroCo v2's encoder: no class token, and rotary positions of patches in every block.
+
+    Args:
+        img_size: (h, w) or side of the images.
+        patch_size: as in every vision transformer.
+        embed_dim: likewise.
+        depth: likewise.
+        num_heads: likewise.
+        hidden: width inside the MLP.
+        base: of the rotations; `RoPE100` in its code.
+    """
+    net = VisionTransformer(
+        img_size,
+        patch_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        mlp_ratio=(hidden + 0.5) / embed_dim,  # a block rounds down
+        class_token=False,
+        pos_embed="none",
+        global_pool="avg",
+        fc_norm=False,
+        norm_layer=LayerNorm,
+    )
+    for block in net.blocks:
+        block.add_module("attn", RotaryAttention(embed_dim, num_heads, net.patch_embed.grid_size, base))
     return net

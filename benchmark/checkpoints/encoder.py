@@ -17,6 +17,7 @@ from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.checkpoints.storage import LazyTensor
 from benchmark.errors import CheckpointError, nearest
 
+SETTINGS = ("args", "croco_kwargs")  # entries with arguments, by which layouts are recognised
 SHOWN = 6  # candidates and keys named in a message
 
 
@@ -98,7 +99,9 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> tup
     if layout == GENERIC:
         return None, ()
     entries = [key for key in archive.tree if isinstance(key, str)] if isinstance(archive.tree, dict) else []
-    entries += [*facts_of(archive.config), *facts_of(_arguments(archive.tree), "args")]
+    entries += facts_of(archive.config)
+    for entry in SETTINGS:
+        entries += facts_of(_arguments(archive.tree, entry), entry)
     names = {
         ".".join((*c.path, name)): tuple(value.shape) if isinstance(value, LazyTensor) else ()
         for c in found
@@ -123,9 +126,9 @@ def _family(archive: Archive, found: list[Collected], layout: str | None) -> tup
     return family, ()
 
 
-def _arguments(tree: Any) -> Mapping[str, Any]:
-    """The arguments of the training run, where its script saved them."""
-    arguments = tree.get("args") if isinstance(tree, dict) else None
+def _arguments(tree: Any, entry: str) -> Mapping[str, Any]:
+    """The arguments of the training run or of its network, where the script saved them."""
+    arguments = tree.get(entry) if isinstance(tree, dict) else None
     if isinstance(arguments, Placeholder):
         return arguments.attributes
     return (

@@ -62,9 +62,9 @@ def fit_positions(
         if name in state and name in expected and tuple(state[name].shape) != expected[name]:
             steps = _steps(state, expected[name], wanted) if method == "jepa" else 1
             flat = state[name].ndim == 2 and len(expected[name]) == 2  # (N, D)
-            old, shape = (state[name][None], (1, *expected[name])) if flat else (state[name], expected[name])
-            new, note = _absolute(old, shape, method, native, wanted, steps)
-            fitted[name] = new[0] if flat else new
+            held, shape = (state[name][None], (1, *expected[name])) if flat else (state[name], expected[name])
+            made, note = _absolute(held, shape, method, native, wanted, steps)
+            fitted[name] = made[0] if flat else made
             notes.append(note)
     tables = [n for n in state if n.endswith(_TABLE) and n in expected and tuple(state[n].shape) != expected[n]]
     for name in tables:

@@ -21,6 +21,7 @@ from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.postnorm import infer_postnorm
 from benchmark.checkpoints.inference.resnet import infer_resnet, infer_selective
+from benchmark.checkpoints.inference.rotary import infer_rotary
 from benchmark.checkpoints.inference.swin import infer_swin
 from benchmark.checkpoints.inference.vit import infer_vit
 from benchmark.checkpoints.layouts import Facts, facts, rules
@@ -63,6 +64,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         _from_file(query)
         or infer_dinov3(query)
         or infer_clips(query)
+        or infer_rotary(query)
         or infer_postnorm(query)
         or infer_vit(query)
         or infer_resnet(query)
