@@ -123,9 +123,9 @@ class Tally:
     def figure(self, excess: float = 0.0) -> Figure:
         """The mean over the classes, of which there is at least one; `excess` of their sum."""
         n, classes = len(self._images), len(self._values)
-        change = np.bincount(self._images.found.image, self._gain, n)
-        change -= np.bincount(self._images.targets.image, self._loss, n)
-        influence = change * n / classes
+        gain = np.bincount(self._images.found.image, self._gain, n)
+        loss = np.bincount(self._images.targets.image, self._loss, n)
+        influence = (gain - loss) * (n / classes)
         value = float(np.mean(self._values))
         return Figure(value, influence - influence.mean(), self._objects, self._unseen / classes**2, excess / classes)
 
@@ -222,8 +222,7 @@ def _interval(draws: Sequence[Figure]) -> tuple[float, float]:
     )
     influence = np.mean([figure.influence for figure in draws], axis=0)
     error = float(np.hypot(intervals.standard_error(influence), np.sqrt(unseen)))
-    limits = [
-        intervals.on_logit_scale(float(np.clip(centre, 0, 1)), error, draws[0].objects)
-        for centre in (value, value - max(0.0, excess))
-    ]
-    return min(low for low, _ in limits), limits[0][1]
+    # Rounded: COCOeval's perfect precision of one detection is the number below 1.
+    centres = [round(float(np.clip(centre, 0, 1)), 12) for centre in (value, value - max(0.0, excess))]
+    limits = [intervals.on_logit_scale(centre, error, draws[0].objects) for centre in centres]
+    return min(centres[0], *(low for low, _ in limits)), max(centres[0], limits[0][1])

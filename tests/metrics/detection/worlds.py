@@ -58,7 +58,12 @@ def world(
         named = np.concatenate([labels[seen], rng.integers(0, classes, noise)])
         named = np.where(rng.random(len(named)) < 0.1, rng.integers(0, classes, len(named)), named)
         score = np.concatenate([rng.beta(4, 2, len(seen)), rng.beta(2, 4, noise)])
-        kept = (guess[:, 2] > guess[:, 0]) & (guess[:, 3] > guess[:, 1]) & (named != classes - 2)
+        kept = (
+            np.full(len(guess), rng.random() < 0.93)
+            & (guess[:, 2] > guess[:, 0])
+            & (guess[:, 3] > guess[:, 1])
+            & (named != classes - 2)
+        )
         guess, named, score = guess[kept], named[kept], score[kept]
         if whole:
             boxes, guess = boxes.round(), np.stack([*np.floor(guess[:, :2]).T, *np.ceil(guess[:, 2:]).T], axis=1)
