@@ -83,9 +83,9 @@ def chosen_images(split: Split, positions: Sequence[int] | np.ndarray, why: str)
     )
 
 
-def digest_order(split: Split) -> np.ndarray:
+def digest_order(ids: pa.Array) -> np.ndarray:
     """(N,) positions in the order of a digest of the ids: a shuffle that is the same wherever the data is."""
-    tickets = np.array([hashlib.blake2b(key.encode(), digest_size=8).hexdigest() for key in split.ids.to_pylist()])
+    tickets = np.array([hashlib.blake2b(key.encode(), digest_size=8).hexdigest() for key in ids.to_pylist()])
     return np.argsort(tickets, kind="stable")
 
 
@@ -93,7 +93,7 @@ def first_drawn(split: Split, n: int | None) -> Split:
     """At most `n` images: those first in the order of a digest of their ids, so the same ones wherever the data is."""
     if n is None or n >= len(split):
         return split
-    return chosen_images(split, np.sort(digest_order(split)[:n]), f"first {n}")
+    return chosen_images(split, np.sort(digest_order(split.ids)[:n]), f"first {n}")
 
 
 def learned_and_reported(dataset: Dataset, train_images: int | None) -> dict[str, Split]:

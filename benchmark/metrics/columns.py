@@ -125,7 +125,12 @@ def episodes_table(
 
 
 def segmentation_table(
-    ids: pa.Array, intersection: np.ndarray, predicted: np.ndarray, labelled: np.ndarray, variant: str = ""
+    ids: pa.Array,
+    intersection: np.ndarray,
+    predicted: np.ndarray,
+    labelled: np.ndarray,
+    variant: str = "",
+    maps: Sequence[bytes | None] | None = None,
 ) -> pa.Table:
     """Rows of one variant for the `segmentation` scorer: pixels of each class in each image, all (N, C) integers.
 
@@ -135,6 +140,7 @@ def segmentation_table(
         predicted: pixels predicted to be of the class; ignored ones never count.
         labelled: pixels of the class.
         variant: the setting within the protocol, see the folder's docstring.
+        maps: predicted label maps of some images as PNG, for people to look at; no figure depends on them.
     """
     n, classes = labelled.shape
     columns = {
@@ -144,6 +150,7 @@ def segmentation_table(
         "intersection": _lists(intersection.astype(np.int32), classes),
         "predicted": _lists(predicted.astype(np.int32), classes),
         "labelled": _lists(labelled.astype(np.int32), classes),
+        "map": pa.nulls(n, pa.binary()) if maps is None else pa.array(maps, pa.binary()),
     }
     return stamp(pa.table(columns), "segmentation", classes)
 

@@ -1,5 +1,6 @@
-"""Semantic segmentation on frozen patch maps: a class for every pixel of the mask as it is stored.
+"""Semantic segmentation with a frozen encoder: a class for every pixel of the mask as it is stored.
 
-`task` declares the protocols · `labels` brings masks to the size that the encoder saw · `linear` and `neighbours` learn
-from maps and predict · `scoring` counts pixels at the full resolution of each mask.
+`task` declares the protocols. From stored maps learn `linear` and `neighbours`, on masks that `labels` brings to the
+size that the encoder saw; `augmented` learns from random `crops` (with `colours`) and predicts by `windows`. `head` and
+`descent` are the linear classifier and its training; `scoring` counts pixels at the full resolution of each mask.
 """

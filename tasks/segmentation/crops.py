@@ -270,6 +270,7 @@ def training_views(
         pin_memory=pin,
         worker_init_fn=_single_thread,
         prefetch_factor=2 if count else None,
+        generator=torch.Generator(),  # else starting workers would draw from the numbers of whoever trains
     )
     for found in loader:
         if isinstance(found, DataError):

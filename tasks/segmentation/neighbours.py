@@ -21,7 +21,7 @@ from benchmark.features.maps import PatchMaps
 from benchmark.protocol import DenseSettings
 from benchmark.task import DenseInputs, Predictions
 from tasks.segmentation.labels import Squares, squares_of
-from tasks.segmentation.scoring import counted, pixel_counts, stretched
+from tasks.segmentation.scoring import Reported, counted, pixel_counts, stretched
 from tasks.solvers.neighbours import Metric, in_order, search
 
 _TRAIN_NUMBERS = 2**27  # numbers of standardised training patches held at once: 0.5 GB
@@ -236,7 +236,8 @@ def predict_neighbours(inputs: DenseInputs, protocol: NeighbourSettings, seed: i
     memory = Memory.of(maps, masks, np.arange(len(masks)))
     near = memory.neighbours(asked, np.arange(len(inputs.test)), max(protocol.ks), chosen, inputs)
     ks = [k, *protocol.ks]
-    table = counted(inputs, ["", *(f"k{each}" for each in protocol.ks)], _maps(memory, near, ks, inputs), stretched)
+    names = ["", *(f"k{each}" for each in protocol.ks)]
+    table = counted(Reported.of(inputs), names, _maps(memory, near, ks, inputs), stretched)
     details: dict[str, Any] = {
         "k": k,
         "distance": chosen,

@@ -10,8 +10,10 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from benchmark.features.masks import nearest
 from benchmark.metrics.registry import score
+from tasks.segmentation.descent import rate
+from tasks.segmentation.head import LinearHead, drawn_loss, sampled
 from tasks.segmentation.labels import squares_of
-from tasks.segmentation.linear import LinearHead, LinearSettings, drawn_loss, rate, sampled
+from tasks.segmentation.linear import LinearSettings
 from tasks.segmentation.scoring import enlarged, pixel_counts, stretched
 from tasks.segmentation.task import Segmentation
 from tests.tasks.segmentation.worlds import world
