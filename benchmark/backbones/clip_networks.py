@@ -5,13 +5,17 @@ Factories for `--arch python:benchmark.backbones.clip_networks:NAME?...`; layout
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from timm import create_model
-from timm.layers import AttentionPool2d
+from timm.layers import AttentionPool2d, QuickGELU
 from timm.models.byobnet import ByoBlockCfg
-from torch import nn
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from benchmark.errors import BackboneError
 
@@ -40,4 +44,66 @@ def clip_resnet(
     pooling = net.get_submodule("head")
     if isinstance(pooling, AttentionPool2d):
         pooling.num_heads, pooling.head_dim, pooling.scale = heads, channels // heads, (channels // heads) ** -0.5
+    return net
+
+
+class LocalMlp(nn.Module):
+    """An MLP with a convolution over the patches between its layers (LeFF), as in PyramidCLIP; tensors have its names.
+
+    Args:
+        dim: channels; four times as many inside.
+        grid: rows and columns of patches.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        wide = 4 * dim
+        self.grid = grid
+        self.linear1 = nn.Linear(dim, wide)
+        self.ac1 = nn.Sequential(OrderedDict(bn=nn.BatchNorm1d(wide), gelu=QuickGELU()))
+        conv = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
+        self.depConv = nn.Sequential(OrderedDict(depconv=conv, bn=nn.BatchNorm2d(wide), gelu=QuickGELU()))
+        self.linear2 = nn.Linear(wide, dim)
+        self.ac2 = nn.Sequential(OrderedDict(bn=nn.BatchNorm1d(dim), gelu=QuickGELU()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1 + N, D) to the same; the class token passes as it is."""
+        token, patches = x[:, :1], x[:, 1:]
+        inner = self.ac1(self.linear1(patches).transpose(1, 2))
+        inner = self.depConv(inner.unflatten(2, self.grid)).flatten(2)
+        outer = self.ac2(self.linear2(inner.transpose(1, 2)).transpose(1, 2))
+        return torch.cat([token, outer.transpose(1, 2)], dim=1)
+
+
+def leff_vit(
+    img_size: int | tuple[int, int] = 224,
+    patch_size: int = 16,
+    embed_dim: int = 768,
+    depth: int = 12,
+    num_heads: int = 12,
+    local: int = 9,
+) -> nn.Module:
+    """PyramidCLIP's vision transformer: CLIP's, with convolutions in the MLP of its first blocks.
+
+    Args:
+        img_size: (h, w) or side of the images.
+        patch_size: as in every vision transformer.
+        embed_dim: likewise.
+        depth: likewise.
+        num_heads: likewise.
+        local: blocks with convolutions.
+    """
+    net = VisionTransformer(
+        img_size,
+        patch_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        pre_norm=True,
+        act_layer=QuickGELU,
+        norm_layer=partial(nn.LayerNorm, eps=1e-5),
+        num_classes=0,
+    )
+    for block in list(net.blocks)[:local]:
+        block.add_module("mlp", LocalMlp(embed_dim, net.patch_embed.grid_size))
     return net

@@ -19,6 +19,7 @@ from benchmark.checkpoints.inference.clips import infer_clips
 from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
+from benchmark.checkpoints.inference.leff import infer_leff
 from benchmark.checkpoints.inference.postnorm import infer_postnorm
 from benchmark.checkpoints.inference.resnet import infer_resnet, infer_selective
 from benchmark.checkpoints.inference.rotary import infer_rotary
@@ -65,6 +66,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         or infer_dinov3(query)
         or infer_clips(query)
         or infer_rotary(query)
+        or infer_leff(query)
         or infer_postnorm(query)
         or infer_vit(query)
         or infer_resnet(query)
