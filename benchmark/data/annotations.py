@@ -72,6 +72,10 @@ class ObjectReader(Protocol):
         """(h, w) of image `index` as its annotation says, without opening it."""
         ...
 
+    def count(self, index: int) -> int:
+        """How many objects image `index` has, crowds not counted; reads nothing."""
+        ...
+
     def objects(self, index: int) -> Objects:
         """The objects of image `index`.
 

@@ -57,6 +57,9 @@ class _ChosenObjects:
     def size(self, index: int) -> tuple[int, int]:
         return self.reader.size(self.positions[index])
 
+    def count(self, index: int) -> int:
+        return self.reader.count(self.positions[index])
+
     def objects(self, index: int) -> Objects:
         return self.reader.objects(self.positions[index])
 

@@ -7,6 +7,7 @@ from typing import Any
 from benchmark.backbones.backbone import Backbone
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
+from tasks.openmmlab.pyramid import SCALES
 from tasks.openmmlab.recipes import batch_norm, put_under, shipped
 
 
@@ -42,7 +43,10 @@ def c4(
 
 
 def mask_rcnn_fpn(backbone: Backbone, classes: int, *, masks: bool = True, **options: Any) -> dict[str, Any]:
-    """Mask R-CNN (Faster R-CNN without masks) on an FPN with BatchNorm in it, all of it trained, as in MoCo.
+    """Mask R-CNN (Faster R-CNN without masks) on an FPN, BatchNorm in every new layer, all of it trained.
+
+    The form in which methods are compared since MoCo: a box head of four convolutions and one layer behind them, norms
+    in the pyramid and both heads (benchmarks/detection/configs/R_50_FPN_1x.yaml of DenseCL, and InfoMin's).
 
     Args:
         backbone: a hierarchical network with maps at strides 4, 8, 16 and 32.
@@ -56,9 +60,7 @@ def mask_rcnn_fpn(backbone: Backbone, classes: int, *, masks: bool = True, **opt
     config = shipped("mmdet", "mask-rcnn_r50_fpn" if masks else "faster-rcnn_r50_fpn")
     put_under(config, backbone, synchronise=True, **options)
     config.neck.update(in_channels=_pyramid(backbone), norm_cfg=batch_norm())
-    config.roi_head.bbox_head.num_classes = classes
-    if masks:
-        config.roi_head.mask_head.num_classes = classes
+    _deep_heads(config, classes, batch_norm(), masks)
     return dict(config)
 
 
@@ -81,39 +83,84 @@ def retinanet(backbone: Backbone, classes: int, **options: Any) -> dict[str, Any
 
 
 def vitdet(
-    backbone: Backbone, classes: int, *, window: int = 14, relative: bool = True, **options: Any
+    backbone: Backbone,
+    classes: int,
+    *,
+    masks: bool = True,
+    window: int = 14,
+    relative: bool = True,
+    **options: Any,
 ) -> dict[str, Any]:
     """Mask R-CNN of ViTDet: the simple pyramid, two convolutions of proposals, heads with LayerNorm.
 
-    detectron2, projects/ViTDet/configs/common/models/mask_rcnn_vitdet.py, on a plain transformer.
+    detectron2, configs/common/models/mask_rcnn_vitdet.py, on a plain transformer. Patches of another size than 16 make
+    a pyramid of other strides (3.5 to 56 for patches of 14), and anchors in proportion.
 
     Args:
-        backbone: opened for the size of the images, with patches of 16.
+        backbone: opened for the size of the images.
         classes: without the background.
+        masks: with the mask head.
         window: the side of the windows, in patches.
         relative: decomposed relative positions.
         options: of `HarnessBackbone`: `drop_path` is 0.1 for ViT-B, 0.4 for ViT-L, 0.5 for ViT-H.
 
     Raises:
-        RequestError: another patch.
+        RequestError: a hierarchical network.
     """
     probe = HarnessBackbone(backbone)
-    if probe.strides != [16]:
+    if len(probe.strides) != 1:
         raise RequestError(
-            "a plain transformer with patches of 16, for ViTDet",
+            "a plain transformer, for ViTDet",
             f"{backbone.arch} with strides {_text(probe)}",
             "use a protocol on an FPN for hierarchical networks",
         )
-    config = shipped("mmdet", "mask-rcnn_r50_fpn")
+    config = shipped("mmdet", "mask-rcnn_r50_fpn" if masks else "faster-rcnn_r50_fpn")
     put_under(config, backbone, window=window, relative=relative, **options)
     config.neck = {"type": "SimplePyramid", "in_channels": probe.channels[-1], "out_channels": 256}
-    norm = {"type": "LayerNorm2d", "eps": 1e-6, "requires_grad": True}
+    strides = [float(probe.strides[0] / scale) for scale in (*SCALES, SCALES[-1] / 2)]
     config.rpn_head.num_convs = 2
+    config.rpn_head.anchor_generator.strides = strides
+    for name in ("bbox_roi_extractor", "mask_roi_extractor")[: 1 + masks]:
+        config.roi_head[name].featmap_strides = strides[:4]
+    _deep_heads(config, classes, {"type": "LayerNorm2d", "eps": 1e-6, "requires_grad": True}, masks)
+    return dict(config)
+
+
+def lighter(config: dict[str, Any], *, width: int, regions: int, proposals: int) -> None:
+    """Makes a detector affordable on a CPU, in place: most of the time of a small image goes to regions, not pixels.
+
+    Args:
+        config: of any detector but those on C4.
+        width: channels of the pyramid and of convolutions in the heads; layers of the box head have four times as many.
+        regions: of an image that the heads learn from.
+        proposals: of an image that they look at.
+    """
+    config["neck"].update(out_channels=width)
+    if "roi_head" not in config:
+        config["bbox_head"].update(in_channels=width, feat_channels=width)
+        return
+    config["rpn_head"].update(in_channels=width, feat_channels=width)
+    head = config["roi_head"]
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        if name in head:
+            head[name].out_channels = width
+    head.bbox_head.update(in_channels=width, fc_out_channels=4 * width)
+    if "conv_out_channels" in head.bbox_head:
+        head.bbox_head.conv_out_channels = width
+    if "mask_head" in head:
+        head.mask_head.update(in_channels=width, conv_out_channels=width)
+    config["train_cfg"].rcnn.sampler.num = regions
+    config["train_cfg"].rpn_proposal.max_per_img = proposals
+    config["test_cfg"].rpn.max_per_img = proposals
+
+
+def _deep_heads(config: Any, classes: int, norm: dict[str, Any], masks: bool) -> None:
+    """Four convolutions and one layer for boxes (detectron2's NUM_CONV 4, NUM_FC 1), four for masks, norms in both."""
     config.roi_head.bbox_head.update(
         type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=norm, num_classes=classes
     )
-    config.roi_head.mask_head.update(norm_cfg=norm, num_classes=classes)
-    return dict(config)
+    if masks:
+        config.roi_head.mask_head.update(norm_cfg=norm, num_classes=classes)
 
 
 def _channels(backbone: Backbone) -> list[int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 
 from tasks.openmmlab import ops
+from tasks.openmmlab.quiet import quiet
 
 _OURS = tuple(f"tasks.openmmlab.{name}" for name in ("adapter", "pyramid", "res5"))
 
@@ -31,10 +31,7 @@ def build_model(config: Mapping[str, Any], library: Literal["mmdet", "mmseg"], s
     from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
 
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        for category in (DeprecationWarning, SyntaxWarning):  # docstrings of mmdet; a SyntaxWarning from Python 3.12 on
-            warnings.filterwarnings("ignore", "invalid escape sequence", category)
-        warnings.filterwarnings("ignore", "Default ``avg_non_ignore`` is False", UserWarning)  # mmseg's own recipes
+    with quiet(), torch.random.fork_rng(devices=[]):
         for part in (*_OURS, f"{library}.models"):
             importlib.import_module(part)  # each registers its names
         registry = importlib.import_module(f"{library}.registry")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.backbones.timm_models import bound_to_size
 from benchmark.errors import RequestError
 from tasks.openmmlab.preprocessor import normalisation
 
@@ -37,6 +38,14 @@ def put_under(config: Any, backbone: Backbone, kind: str = "HarnessBackbone", **
     config.pop("pretrained", None)
     config.backbone = {"type": kind, "backbone": backbone, **options}
     config.data_preprocessor.update(normalisation(backbone.preprocessing))
+    side = canvas_of(backbone)
+    if side is not None:
+        config.data_preprocessor.pad_size_divisor = side
+
+
+def canvas_of(backbone: Backbone) -> int | None:
+    """The side of the square that images are padded to for an encoder of one size; None where it takes any."""
+    return max(backbone.preprocessing.size) if bound_to_size(backbone.module) else None
 
 
 def batch_norm() -> dict[str, Any]:

@@ -79,7 +79,7 @@ def train(
         set_random_seed((seed * _STEP + state.iteration) % 2**32)
         with execution.products():
             with execution.autocast():
-                loss = _loss(model, batch)
+                loss = loss_of(model, batch)
             state.optimiser.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
         if schedule.clip_norm is not None:
@@ -100,7 +100,7 @@ def train(
     return state.curve
 
 
-def _loss(model: Any, batch: Batch) -> Tensor:
+def loss_of(model: Any, batch: Batch) -> Tensor:
     """The sum of the losses that the heads name."""
     data = model.data_preprocessor(dict(batch), True)
     losses = model.loss(data["inputs"], data["data_samples"])

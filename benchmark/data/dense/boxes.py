@@ -109,6 +109,10 @@ class BoxReader:
         width, height = self.sizes[index].tolist()
         return height, width
 
+    def count(self, index: int) -> int:
+        """How many objects image `index` has, crowds not counted."""
+        return int((~self.crowd[self.starts[index] : self.starts[index + 1]]).sum())
+
     def objects(self, index: int) -> Objects:
         """The objects of image `index`.
 

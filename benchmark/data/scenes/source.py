@@ -65,6 +65,10 @@ class SceneReader:
         """(h, w) of image `index`."""
         return self.options.size, self.options.size
 
+    def count(self, index: int) -> int:
+        """How many objects image `index` shows."""
+        return len(self.scene(index).kinds)
+
     def objects(self, index: int) -> Objects:
         """The visible objects of image `index`, the subject first."""
         scene = self.scene(index)
