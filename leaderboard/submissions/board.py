@@ -31,7 +31,7 @@ class Board:
         self.store = ResultStore(root)
         self._held = [(root, result) for _, result in self.store.results() if result.status == "done"]
         self._labels: dict[str, Labels] = {}
-        self._judged: dict[tuple[str, str], Judged] = {}
+        self._judged: dict[tuple[str, str, str], Judged] = {}
         self._recalled: set[str] = set()
 
     def check(self, result: Result, table: pa.Table) -> None:
@@ -91,26 +91,28 @@ class Board:
         dataset, scorer = result.data.name, result.scorer.name
         complete = scorer not in DRAWN_UNITS
         labels = Labels.of(table, complete)
-        if labels is not None and complete and len(labels.ids) != result.data.n_reported:
-            found = f"predictions of {len(labels.ids)}"
-            raise ResultError(f"{result.data.n_reported} images, as the result says", found, "run the cell again")
+        judged = _judged(result, table) if complete else {}
+        for one in judged.values():
+            if len(one.units) != result.data.n_reported:
+                found = f"predictions of {len(one.units)}"
+                raise ResultError(f"{result.data.n_reported} images, as the result says", found, "run the cell again")
         self._recall(dataset)
         known = self._labels.get(dataset)
         if labels is not None and known is not None:
             known.check(labels)
-        judged = self._judged.get((dataset, scorer))
-        if judged is not None:
-            judged.check(_judged(result, table))
+        for metric, one in judged.items():
+            if (dataset, scorer, metric) in self._judged:
+                self._judged[dataset, scorer, metric].check(one)
 
     def _recall(self, dataset: str) -> None:
-        """Learns from the board's own predictions on a dataset, once: from one result of each scorer."""
+        """Learns from the board's own predictions on a dataset, once: from one result of each scorer and headline."""
         if dataset in self._recalled:
             return
         self._recalled.add(dataset)
-        first: dict[str, tuple[Path, Result]] = {}
+        first: dict[tuple[str, str], tuple[Path, Result]] = {}
         for root, other in self._held:
             if other.data.name == dataset:
-                first.setdefault(other.scorer.name, (root, other))
+                first.setdefault((other.scorer.name, other.headline), (root, other))
         for root, other in first.values():
             self._learn(other, read_predictions(root, other))
 
@@ -121,12 +123,18 @@ class Board:
         if labels is not None:
             self._labels[dataset] = labels if known is None else known.joined(labels)
         if complete:
-            self._judged.setdefault((dataset, result.scorer.name), _judged(result, table))
+            for metric, one in _judged(result, table).items():
+                self._judged.setdefault((dataset, result.scorer.name, metric), one)
 
 
-def _judged(result: Result, table: pa.Table) -> Judged:
-    estimate = get_scorer(result.scorer.name, result.scorer.version).check(table)[0]
-    return Judged(estimate.units, np.asarray(estimate.strata))
+def _judged(result: Result, table: pa.Table) -> dict[str, Judged]:
+    """What each figure was judged on, by its name; of figures that share it, the first."""
+    found: dict[str, Judged] = {}
+    for estimate in get_scorer(result.scorer.name, result.scorer.version).check(table):
+        one = Judged(estimate.units, np.asarray(estimate.strata))
+        if not any(one.units is other.units and one.strata is other.strata for other in found.values()):
+            found[estimate.name] = one
+    return found
 
 
 def _preprocessing(result: Result, without: set[str]) -> dict[str, Any]:

@@ -185,13 +185,14 @@ def estimates_of(table: pa.Table, figures: Callable[[Images, int], Mapping[str, 
     for variant, rows in columns.by_variant(table):
         ids, _, tables = columns.by_draw(rows)
         draws = [read_images(part, classes) for part in tables]
-        if any(not np.array_equal(one.truth, draws[0].truth) for one in draws):
+        if any(not np.array_equal(one.mask_truth, draws[0].mask_truth) for one in draws):
             raise columns.malformed("the same objects in every draw", f"others within variant {variant!r}")
         each = [figures(images, classes) for images in draws]
         if not each[0]:
             raise columns.malformed("objects to find", "none that counts")
         for name in each[0]:
-            found.append(_estimate(joined(name, variant), ids, draws[0].truth, [one[name] for one in each]))
+            truth = draws[0].mask_truth if name.startswith("mask_") else draws[0].truth
+            found.append(_estimate(joined(name, variant), ids, truth, [one[name] for one in each]))
     return found
 
 

@@ -222,7 +222,8 @@ class Images:
         area: (G,) float64 as annotated.
         found: what was found, best first within each image.
         score: (D,) float32.
-        truth: (N,) int64 that stands for everything annotated in an image (a hash).
+        truth: (N,) int64 that stands for all that is annotated in an image but masks (a hash).
+        mask_truth: (N,) likewise, masks too.
     """
 
     size: NDArray[np.int64]
@@ -233,6 +234,7 @@ class Images:
     found: Boxes
     score: NDArray[np.float32]
     truth: NDArray[np.int64]
+    mask_truth: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.size)
@@ -270,7 +272,8 @@ def read_images(rows: pa.Table, classes: int) -> Images:
         area=area.astype(np.float64),
         found=found,
         score=score,
-        truth=_truth(rows),
+        truth=_truth(rows, ("boxes", "labels", "crowd", "difficult", "areas")),
+        mask_truth=_truth(rows, ("boxes", "labels", "crowd", "difficult", "areas", "masks")),
     )
 
 
@@ -317,18 +320,17 @@ def _check_same(name: str, image: NDArray[np.int64], lengths: NDArray[np.int64],
         raise columns.malformed(f"as many in {name!r} as there are labels (times {width})", found)
 
 
-def _truth(rows: pa.Table) -> NDArray[np.int64]:
-    """(N,) a digest per image of its size and all that is annotated, equal where two tables judge the same."""
-    said: list[list[bytes]] = []
-    for name in ("height", "width"):
-        said.append([number.to_bytes(8, "little") for number in rows.column(name).to_pylist()])
-    for name in _KINDS:
-        if name.startswith("target_") and name in rows.column_names:
-            values, lengths = _list(rows, name)
-            if pa.types.is_string(values.type):
-                said.append([text.encode() for text in pc.binary_join(columns.column(rows, name), ",").to_pylist()])
-            else:
-                numbers, ends = values.to_numpy(zero_copy_only=False), np.cumsum(lengths)
-                said.append([part.tobytes() for part in np.split(numbers, ends[:-1])])
-    digests = (hashlib.blake2b(b"|".join(parts), digest_size=8).digest() for parts in zip(*said, strict=True))
+def _truth(rows: pa.Table, parts: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) a digest per image of its size and what is annotated, equal where two tables judge the same."""
+    said = [[number.to_bytes(8, "little") for number in rows.column(name).to_pylist()] for name in ("height", "width")]
+    for name in (f"target_{part}" for part in parts):
+        if name not in rows.column_names:
+            continue
+        values, lengths = _list(rows, name)
+        if pa.types.is_string(values.type):
+            said.append([text.encode() for text in pc.binary_join(columns.column(rows, name), ",").to_pylist()])
+        else:
+            numbers = values.to_numpy(zero_copy_only=False)
+            said.append([part.tobytes() for part in np.split(numbers, np.cumsum(lengths)[:-1])])
+    digests = (hashlib.blake2b(b"|".join(one), digest_size=8).digest() for one in zip(*said, strict=True))
     return np.frombuffer(b"".join(digests), np.int64)

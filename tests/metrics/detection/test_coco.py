@@ -84,7 +84,7 @@ def test_nothing_found_is_a_zero_with_an_interval() -> None:
     objects, found = world(seed=1)
     nothing = Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
     for metric in score(table_of((objects, [nothing] * len(found)), 6)):
-        assert metric.value == metric.ci_low == 0 < metric.ci_high < 60, metric
+        assert metric.value == metric.ci_low == 0 < metric.ci_high < 80, metric
 
 
 def test_difficult_objects_count_neither_way_as_those_outside_an_area_range() -> None:
@@ -115,7 +115,7 @@ def test_overlaps_of_boxes_are_those_of_cocoapi_to_the_last_bit(monkeypatch: pyt
     for block in (7, 1 << 20):
         monkeypatch.setattr("benchmark.metrics.detection.overlap._BLOCK", block)
         pairs = box_pairs(images, 6, 1e-9)
-        assert len(pairs.found) > 150
+        assert len(pairs.found) > 100
         for found, target, overlap in zip(pairs.found, pairs.target, pairs.overlap, strict=True):
             boxes = [side.box[one] for side, one in ((images.found, found), (images.targets, target))]
             given = [np.concatenate([box[:2], box[2:] - box[:2]])[None] for box in boxes]

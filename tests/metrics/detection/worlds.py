@@ -36,30 +36,32 @@ def world(
     whole: bool = False,
     ties: bool = True,
     spurious: int = 12,
+    detector: int = 0,
 ) -> World:
     """Objects of all sizes, and detections of them: near, doubled, of another class, out of nothing.
 
     The last class is never annotated and the one before it never detected; some images are empty on a side or on both.
-    Every annotated area differs from that of its box. `ties`: scores have one decimal.
+    Every annotated area differs from that of its box. `ties`: scores have one decimal. Another `detector` finds other
+    things among the same objects.
     """
-    rng = np.random.default_rng(seed)
+    rng, chance = np.random.default_rng(seed), np.random.default_rng([seed, detector])
     objects, found = [], []
-    for _ in range(images):
+    for image in range(images):
         h, w = (int(n) for n in rng.integers(side // 2, side, 2))
-        count = int(rng.integers(0, 9)) if rng.random() < 0.9 else 0
+        count = int(rng.integers(0, 9)) if image % 10 else 0
         boxes = _boxes(rng, count, h, w)
         labels = rng.choice(classes - 1, count, p=_frequency(classes - 1)) if count else np.zeros(0, np.int64)
-        seen = np.flatnonzero(rng.random(count) < skill)
-        seen = np.concatenate([seen, rng.choice(seen, len(seen) // 3) if len(seen) else seen]).astype(int)
-        jitter = rng.normal(0, 0.06, (len(seen), 4)) * np.tile(boxes[seen, 2:] - boxes[seen, :2], 2)
-        near = boxes[seen] + jitter * rng.choice([0, 1, 1, 2], (len(seen), 1))
-        noise = int(rng.integers(0, spurious)) if rng.random() < 0.9 else 0
-        guess = np.concatenate([near, _boxes(rng, noise, h, w)])
-        named = np.concatenate([labels[seen], rng.integers(0, classes, noise)])
-        named = np.where(rng.random(len(named)) < 0.1, rng.integers(0, classes, len(named)), named)
-        score = np.concatenate([rng.beta(4, 2, len(seen)), rng.beta(2, 4, noise)])
+        seen = np.flatnonzero(chance.random(count) < skill)
+        seen = np.concatenate([seen, chance.choice(seen, len(seen) // 3) if len(seen) else seen]).astype(int)
+        jitter = chance.normal(0, 0.06, (len(seen), 4)) * np.tile(boxes[seen, 2:] - boxes[seen, :2], 2)
+        near = boxes[seen] + jitter * chance.choice([0, 1, 1, 2], (len(seen), 1))
+        noise = int(chance.integers(0, spurious)) if chance.random() < 0.9 else 0
+        guess = np.concatenate([near, _boxes(chance, noise, h, w)])
+        named = np.concatenate([labels[seen], chance.integers(0, classes, noise)])
+        named = np.where(chance.random(len(named)) < 0.1, chance.integers(0, classes, len(named)), named)
+        score = np.concatenate([chance.beta(4, 2, len(seen)), chance.beta(2, 4, noise)])
         kept = (
-            np.full(len(guess), rng.random() < 0.93)
+            np.full(len(guess), image % 14 > 0)
             & (guess[:, 2] > guess[:, 0])
             & (guess[:, 3] > guess[:, 1])
             & (named != classes - 2)
