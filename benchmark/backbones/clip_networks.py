@@ -14,7 +14,7 @@ import torch
 from timm import create_model
 from timm.layers import AttentionPool2d, QuickGELU
 from timm.models.byobnet import ByoBlockCfg
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from benchmark.errors import BackboneError
@@ -106,4 +106,54 @@ def leff_vit(
     )
     for block in list(net.blocks)[:local]:
         block.add_module("mlp", LocalMlp(embed_dim, net.patch_embed.grid_size))
+    return net
+
+
+class NormedBlock(Block):
+    """timm's block with a norm behind it: where one transformer ends and the next one begins."""
+
+    def __init__(self, dim: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(dim, num_heads, **settings)
+        self.behind: nn.Module = settings["norm_layer"](dim)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        result: Tensor = self.behind(super().forward(x, attn_mask=attn_mask, is_causal=is_causal))
+        return result
+
+
+def beit3_fusion(
+    img_size: int | tuple[int, int] = 224,
+    patch_size: int = 16,
+    embed_dim: int = 768,
+    depth: int = 12,
+    num_heads: int = 12,
+    hidden: int = 3072,
+    fused: int = 3,
+) -> nn.Module:
+    """M2-Encoder's image path: BEiT-3's blocks, then those that images share with texts, each with a final norm.
+
+    Args:
+        img_size: (h, w) or side of the images.
+        patch_size: as in every vision transformer.
+        embed_dim: likewise.
+        depth: of both parts together.
+        num_heads: as in every vision transformer.
+        hidden: width inside the MLP.
+        fused: blocks of the second part.
+    """
+    norm = partial(nn.LayerNorm, eps=1e-5)
+    inside = {"mlp_ratio": (hidden + 0.5) / embed_dim, "scale_attn_norm": True, "scale_mlp_norm": True}  # rounded down
+    settings: dict[str, Any] = {**inside, "qkv_bias": True, "norm_layer": norm}
+    net = VisionTransformer(
+        img_size,
+        patch_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        num_classes=0,
+        **settings,
+    )
+    if fused:
+        net.blocks[depth - fused - 1] = NormedBlock(embed_dim, num_heads, **settings)
     return net

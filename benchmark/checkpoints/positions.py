@@ -152,6 +152,7 @@ _WHOSE = {
     "jepa": "V-JEPA does (an image's bicubic, a clip's linear, no antialiasing)",
     "vit": "Google's code does (bilinear between the centres of the corners)",
     "denseclip": "DenseCLIP does (bilinear, no antialiasing)",
+    "area": "M2-Encoder does (means of areas)",
     "corner": "DenseCLIP's detectors do (its upper left corner, nothing interpolated)",
 }
 
@@ -173,6 +174,10 @@ def _interpolated(
     elif method == "denseclip":
         # DenseCLIP/segmentation/denseclip/models.py, AttentionPool2d
         new = interpolate(grid, size=after, mode="bilinear")
+    elif method == "area":
+        new = interpolate(
+            grid, size=after, mode="area"
+        )  # M2_Encoder/vlmo/modules/vlmo_module.py, convert_deepspeed_ckpt
     elif method == "corner":
         new = grid[:, :, : after[0], : after[1]]  # DenseCLIP/detection/denseclip/models.py, AttentionPool2d
     elif method == "jepa":

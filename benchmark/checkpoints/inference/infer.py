@@ -18,11 +18,11 @@ from benchmark.checkpoints.inference.clip_resnet import infer_clip_resnet
 from benchmark.checkpoints.inference.clips import infer_clips
 from benchmark.checkpoints.inference.convnext import infer_convnext
 from benchmark.checkpoints.inference.dinov3 import infer_dinov3
+from benchmark.checkpoints.inference.family import infer_family
 from benchmark.checkpoints.inference.inferred import Inferred, Query, shapes_of, spelled
 from benchmark.checkpoints.inference.leff import infer_leff
 from benchmark.checkpoints.inference.postnorm import infer_postnorm
 from benchmark.checkpoints.inference.resnet import infer_resnet, infer_selective
-from benchmark.checkpoints.inference.rotary import infer_rotary
 from benchmark.checkpoints.inference.swin import infer_swin
 from benchmark.checkpoints.inference.vit import infer_vit
 from benchmark.checkpoints.layouts import Facts, facts, rules
@@ -65,7 +65,7 @@ def infer(archive: Archive, encoder: Encoder, size: tuple[int, int] | None = Non
         _from_file(query)
         or infer_dinov3(query)
         or infer_clips(query)
-        or infer_rotary(query)
+        or infer_family(query)
         or infer_leff(query)
         or infer_postnorm(query)
         or infer_vit(query)
