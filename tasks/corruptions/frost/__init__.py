@@ -1,0 +1,43 @@
+"""Five drawn pictures of frost (`grow` makes them), enlarged to a size and cropped for a batch."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode, decode_image
+
+COUNT = 5
+
+
+def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
+    """A random part of a random picture for each image: uint8 (B, 3, height, width).
+
+    Args:
+        draws: uniform in [0, 1), (B, 3): which picture, which row and which column to begin at.
+        height, width: of the images. Pictures are enlarged until they are at least a tenth larger.
+        device: of the result.
+    """
+    pictures = _enlarged(height, width, device)
+    rows, columns = pictures.shape[2:]
+    which, top, left = (np.floor(draws * [COUNT, rows - height, columns - width])).astype(np.int64).T
+    runs = pictures.view(-1).as_strided((pictures.numel() - width + 1, width), (1, 1))
+    planes = which[:, None] * 3 + np.arange(3)
+    start = (planes[:, :, None] * rows + top[:, None, None] + np.arange(height)) * columns + left[:, None, None]
+    return runs.index_select(0, torch.from_numpy(start.reshape(-1)).to(device)).view(-1, 3, height, width)
+
+
+@cache
+def _enlarged(height: int, width: int, device: torch.device) -> Tensor:
+    """All pictures by the reference's rule: 1.1 times what covers the image, never less than 1.1 times their size."""
+    files = [Path(__file__).with_name(f"{number}.jpg") for number in range(1, COUNT + 1)]
+    pictures = torch.stack([decode_image(str(file), ImageReadMode.RGB) for file in files])
+    factor = max(1.0, height / pictures.shape[2], width / pictures.shape[3]) * 1.1
+    size = [ceil(side * factor) for side in pictures.shape[2:]]
+    larger = interpolate(pictures.float(), size=size, mode="bicubic")
+    return larger.round_().clamp_(0, 255).to(torch.uint8).to(device)
