@@ -32,6 +32,7 @@ TASK_TYPES = {
     "episodes": ("image-classification", "Image Classification"),
     "segmentation": ("image-segmentation", "Image Segmentation"),
     "detection": ("object-detection", "Object Detection"),
+    "detection-voc": ("object-detection", "Object Detection"),
 }
 """Scorer -> (task of the Hub, its name)."""
 

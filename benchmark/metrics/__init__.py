@@ -13,7 +13,14 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.
 * `segmentation`: `variant`, `draw`, `sample`, and pixels of each of C classes at the full resolution of the mask:
   `intersection`, `predicted`, `labelled` (ignored pixels count nowhere). Gives `mIoU`, `mAcc`, `aAcc`.
+* `detection` and `detection-voc`: a row per image: `variant`, `draw`, `sample`, `height`, `width`, and lists: what is
+  annotated in `target_boxes` (x0, y0, x1, y1 of each object), `target_labels`, `target_crowd`, `target_difficult`,
+  `target_areas`; what was found in `boxes`, `labels`, `scores`, best first; with masks, `target_masks` and `masks` as
+  COCO's compressed run lengths. `detection` gives COCO's `AP`, `AP50`, `AP75`, `APs`, `APm`, `APl`, `AR1`, `AR10`,
+  `AR100`, `ARs`, `ARm`, `ARl`, and `mask_AP` ... likewise; `detection-voc` gives `AP@11pt`, `AP50@11pt`, `AP75@11pt`
+  (as for VOC 2007), `AP@area`, `AP50@area`, `AP75@area` (VOC 2010 and later).
 
 The rooms: `columns` (build and check tables), `names` (unit and direction of each metric), `intervals`, `estimate`
-(a value beside what each sample contributes to it), one module per scorer, `registry` (`get_scorer`, `score`).
+(a value beside what each sample contributes to it), one module per scorer, those of objects in `detection`,
+`registry` (`get_scorer`, `score`).
 """

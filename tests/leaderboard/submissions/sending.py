@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmark.metrics.columns import classification_table, episodes_table
+from benchmark.metrics.columns import classification_table, episodes_table, facts_of
 from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import CellKey, ResultStore
@@ -19,6 +19,13 @@ from tests.results.examples import example_result
 
 CLASSES = 3
 TARGETS = np.random.default_rng(7).integers(0, CLASSES, 200)
+CELLS = {
+    "classification": ("nmc", "nmc/cosine", "top1"),
+    "episodes": ("fewshot", "fewshot/proto", "top1@5way-1shot"),
+    "segmentation": ("segmentation", "seg/linear@tiny", "mIoU"),
+    "detection": ("detection", "det/faster", "AP"),
+}
+"""The task, protocol and headline that are sent with the predictions of a scorer."""
 IDS = pa.array([f"{i:04d}.jpg" for i in range(len(TARGETS))])
 
 
@@ -42,18 +49,19 @@ def fewshot_table(targets: np.ndarray = TARGETS, episodes: int = 20) -> pa.Table
 
 
 def send(root: Path, model: str, table: pa.Table, **changes: Any) -> Path:
-    """Stores a result of `nmc` (of `fewshot` for episodes) with these predictions; returns its file.
+    """Stores a result with these predictions, of a task by their scorer; returns its file.
 
     Keyword arguments named `model_...`, `data_...`, `protocol_...` and `provenance_...` change those records, others
     the result itself.
     """
-    few = "episode" in table.column_names
+    facts = facts_of(table)
+    scorer = facts["scorer"]
+    task, protocol, headline = CELLS[scorer]
     base = example_result()
-    scorer = "episodes" if few else "classification"
     records: dict[str, dict[str, Any]] = {
         "model": {"name": model, "weights_hash": f"weights-of-{model}"},
-        "data": {"classes": CLASSES, "n_reported": len(TARGETS)},
-        "protocol": {"name": "fewshot/proto" if few else "nmc/cosine"},
+        "data": {"classes": facts["classes"], "n_reported": len(TARGETS)},
+        "protocol": {"name": protocol},
         "provenance": {},
     }
     top: dict[str, Any] = {}
@@ -65,8 +73,8 @@ def send(root: Path, model: str, table: pa.Table, **changes: Any) -> Path:
             top[field] = value
     update = {name: getattr(base, name).model_copy(update=values) for name, values in records.items()}
     update |= {
-        "task": "fewshot" if few else "nmc",
-        "headline": "top1@5way-1shot" if few else "top1",
+        "task": task,
+        "headline": headline,
         "scorer": base.scorer.model_copy(update={"name": scorer}),
         "metrics": tuple(MetricValue(**asdict(metric)) for metric in get_scorer(scorer)(table)),
         **top,
