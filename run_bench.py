@@ -377,6 +377,36 @@ def check(
     return found.exit_code
 
 
+@app.command
+def show(
+    folder: Path,
+    *,
+    task: Literal["segmentation", "detection"],
+    n: int = 8,
+    out: Path | None = None,
+    model: str | None = None,
+    score: float = 0.3,
+) -> int:
+    """Pictures of what a dense task was asked and what it answered: a target that drifted is seen at once.
+
+    Example: `show runs/vit --task segmentation`. A picture per result: image, target and prediction side by side. The
+    data is read again from where the run had it.
+
+    Args:
+        folder: an output folder of `run`.
+        task: whose results.
+        n: images per result, the same ones for every model.
+        out: where pictures go (default: `pictures` in the folder).
+        model: only this model's.
+        score: detections below it are left out.
+    """
+    from benchmark.show import show as drawn
+
+    for picture in drawn(folder, task, n, out, model, score):
+        print(picture)
+    return 0
+
+
 @app.command(name="list")
 def list_(what: Literal["tasks", "suites", "protocols", "layouts", "sources", "models"]) -> int:
     """What there is: tasks, suites, protocols, layouts, sources or the kinds of models.
