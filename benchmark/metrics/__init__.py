@@ -17,8 +17,8 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
   annotated in `target_boxes` (x0, y0, x1, y1 of each object), `target_labels`, `target_crowd`, `target_difficult`,
   `target_areas`; what was found in `boxes`, `labels`, `scores`, best first; with masks, `target_masks` and `masks` as
   COCO's compressed run lengths. `detection` gives COCO's `AP`, `AP50`, `AP75`, `APs`, `APm`, `APl`, `AR1`, `AR10`,
-  `AR100`, `ARs`, `ARm`, `ARl`, and `mask_AP` ... likewise; `detection-voc` gives `AP@11pt`, `AP50@11pt`, `AP75@11pt`
-  (as for VOC 2007), `AP@area`, `AP50@area`, `AP75@area` (VOC 2010 and later).
+  `AR100`, `ARs`, `ARm`, `ARl`, and `mask_AP` ... likewise; `detection-voc` gives `AP`, `AP50`, `AP75`
+  (as detectron2 for VOC 2007), `AP50@11pt` (VOC 2007's own), `AP@area`, `AP50@area`, `AP75@area` (2010 and later).
 
 The rooms: `columns` (build and check tables), `names` (unit and direction of each metric), `intervals`, `estimate`
 (a value beside what each sample contributes to it), one module per scorer, those of objects in `detection`,

@@ -17,7 +17,7 @@ class Definition:
     summary: str
 
 
-_VOC = "@11pt and @area: PASCAL VOC's precision at eleven recalls, and its area under the curve"
+_VOC = "by PASCAL VOC's protocol at eleven recalls, @area: the area under the curve"
 
 DEFINITIONS: dict[str, Definition] = {
     "top1": Definition(True, "percent", "samples whose best class is the target"),

@@ -1,10 +1,11 @@
 """The `detection-voc` scorer: average precision of boxes by PASCAL VOC's protocol, under both of its definitions.
 
-`AP50` is that of the development kit (`VOCevaldet.m`): an overlap of .5 or more. `AP` and `AP75` do not exist there;
-they are what detectron2's `pascal_voc_evaluation.py` made of it, which papers quote: the mean over overlaps of .50,
-.55, ... .95, and .75, exceeded and not just reached. Its `AP50` differs from the kit's where an overlap is .5 to the
-last bit or, of eleven points, where a recall is .3, .6 or .7 (its points are sums in floating point). detectron2 also
-rounds boxes to a tenth of a pixel and scores to three digits before it judges; nothing is rounded here.
+`AP50@11pt` and `AP50@area` are those of the development kits of 2007 and of 2010 and later (`VOCevaldet.m`): an overlap
+of .5 or more. `AP`, `AP50` and `AP75` are what detectron2's `pascal_voc_evaluation.py` gives on VOC 2007, which papers
+quote: eleven points, overlaps that are exceeded and not just reached, and a mean over overlaps of .50, .55, ... .95.
+`AP@area` and `AP75@area` are what it gives on VOC 2012. The two differ where an overlap is .5 to the last bit and where
+a recall is .3, .6 or .7 (detectron2's points are sums in floating point). detectron2 also rounds boxes to a tenth of a
+pixel and scores to three digits before it judges; nothing is rounded here.
 
 The kit counts pixels from 1 and ends with the last one, so a side is xmax - xmin + 1; on boxes with x0 = xmin - 1 and
 x1 = xmax that is x1 - x0, and overlaps are the same.
@@ -25,13 +26,13 @@ from benchmark.metrics.detection.matching import match_best
 from benchmark.metrics.detection.overlap import box_pairs
 from benchmark.metrics.detection.table import Images
 from benchmark.metrics.estimate import Estimate
-from benchmark.metrics.names import with_variant
 
 VERSION = 1
 _KIT = 0.5
 _ABOVE = np.arange(50, 100, 5) / 100.0
 _THRESHOLDS = np.concatenate([[_KIT], np.nextafter(_ABOVE, 1)])
-_LEVELS = {"AP": slice(1, 11), "AP50": slice(0, 1), "AP75": slice(6, 7)}
+_ELEVEN = {"AP": slice(1, 11), "AP50": slice(1, 2), "AP75": slice(6, 7), "AP50@11pt": slice(0, 1)}
+_AREA = {"AP@area": slice(1, 11), "AP50@area": slice(0, 1), "AP75@area": slice(6, 7)}
 """Which of the thresholds a figure is the mean over."""
 _KIT_RECALLS = np.arange(11) / 10 - 1e-12
 """k / 10 in floating point may fall below the same recall computed as a ratio, or above."""
@@ -39,7 +40,7 @@ _ABOVE_RECALLS = np.arange(0.0, 1.1, 0.1)
 
 
 def estimates(table: pa.Table) -> list[Estimate]:
-    """`AP@11pt`, `AP50@11pt`, `AP75@11pt` (as for VOC 2007) and `AP@area`, `AP50@area`, `AP75@area` (from 2010 on).
+    """`AP`, `AP50`, `AP75`, `AP50@11pt` (eleven points, as for VOC 2007), `AP@area`, `AP50@area`, `AP75@area`.
 
     Means over the classes that have an object which is not difficult.
 
@@ -54,19 +55,13 @@ def _figures(images: Images, classes: int) -> Mapping[str, Figure]:
         raise columns.malformed("no crowds, which VOC does not know", f"{int(images.crowd.sum())}")
     order = np.argsort(-images.score, kind="stable")
     matched, lost = match_best(box_pairs(images, classes, _KIT), order, images.difficult, _THRESHOLDS)
-    ways = {
-        "11pt": Precisions(images, _LEVELS, lambda ranking: ranking.best_at(_eleven(ranking)).mean(axis=1)),
-        "area": Precisions(images, _LEVELS, Ranking.area),
-    }
+    eleven = Precisions(images, _ELEVEN, lambda ranking: ranking.best_at(_eleven(ranking)).mean(axis=1))
+    area = Precisions(images, _AREA, Ranking.area)
     parts = list(by_class(images, images.difficult, matched, ~lost, order, classes))
     for part in parts:
-        ways["11pt"].add(part, part.ranking.weight_of(_eleven(part.ranking)))
-        ways["area"].add(part, part.ranking.true / part.ranking.positives)
-    if not parts:
-        return {}
-    return {
-        with_variant(name, way): figure for way, gathered in ways.items() for name, figure in gathered.figures().items()
-    }
+        eleven.add(part, part.ranking.weight_of(_eleven(part.ranking)))
+        area.add(part, part.ranking.true / part.ranking.positives)
+    return eleven.figures() | area.figures() if parts else {}
 
 
 def _eleven(ranking: Ranking) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from tests.metrics.detection.worlds import World, table_of, world
 
 CLASSES = 5
 SHOWN = ("AP", "AP50", "AP75", "AR10", "APs")
-VOC = ("AP@11pt", "AP50@11pt", "AP50@area", "AP75@area")
+VOC = ("AP", "AP50@11pt", "AP50@area", "AP75@area")
 
 
 def of_side(images: int, seed: int, skill: float = 0.7, detector: int = 0) -> World:
