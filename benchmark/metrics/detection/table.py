@@ -97,7 +97,8 @@ def detection_table(
         draw: the number of the protocol's own random draw.
 
     Raises:
-        ResultError: not N of both, or parts of one image that do not fit each other.
+        ResultError: not N of them, or parts of one image that do not fit each other.
+        ValueError: fewer of `objects` than of `found`, or more.
     """
     lists: dict[str, _Lists] = {name: _Lists(kind) for name, kind in _KINDS.items()}
     sizes: list[tuple[int, int]] = []
