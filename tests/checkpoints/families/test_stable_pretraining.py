@@ -41,12 +41,12 @@ def opened(path: Path, state: State, width: int = 128) -> Backbone:
     return open_backbone(str(path / "last.ckpt"))
 
 
-def assert_tokens(backbone: Backbone, network: Any) -> None:
+def assert_tokens(backbone: Backbone, network: Any, layout: str = "stable-pretraining") -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     with torch.no_grad():
         tokens: Tensor = network.forward_features(backbone.preprocessing.normalise(images))
     found = backbone.encode(images)
-    assert (backbone.origin.layout, backbone.head) == ("stable-pretraining", None)
+    assert (backbone.origin.layout, backbone.head) == (layout, None)
     assert (found.global_("cls") - tokens[:, 0]).abs().max() <= 1e-5 * tokens.abs().max()
     assert (found.grid().flatten(2).transpose(1, 2) - tokens[:, 1:]).abs().max() <= 1e-5 * tokens.abs().max()
 
@@ -102,3 +102,54 @@ def test_a_missing_block_stops(tmp_path: Path) -> None:
     whole = {name: value for name, value in state.items() if ".blocks.1." not in name}
     with pytest.raises(CheckpointError, match=r"no blocks\.1"):
         opened(tmp_path, whole)
+
+
+@pytest.mark.parametrize("head", ["head", "decoder"])
+@pytest.mark.parametrize("place", ["model.", ""])
+def test_masked_transformers_lie_in_an_encoder(place: str, head: str, tmp_path: Path) -> None:
+    network = vit(4)
+    state = under(f"{place}encoder.", network) | {f"{place}mask_token": torch.randn(1, 1, 128)}
+    state |= {f"{place}{head}.weight": torch.randn(16, 128), f"{place}{head}.bias": torch.randn(16)}
+    backbone = opened(tmp_path, state)
+    assert (backbone.origin.key, backbone.default_representation) == (f"state_dict.{place}encoder", "cls")
+    assert_tokens(backbone, network, "stable-pretraining-masked")
+
+
+def test_data2vec_is_evaluated_by_its_teacher(tmp_path: Path) -> None:
+    network = vit(5)
+    state = under("model.encoder.teacher.", network) | under("model.encoder.student.", vit(6))
+    state |= {f"model.encoder.{name}": torch.ones(()) for name in PACES} | {"model.mask_token": torch.randn(1, 1, 128)}
+    state |= {"model.regressor.weight": torch.randn(128, 128), "model.regressor.bias": torch.randn(128)}
+    backbone = opened(tmp_path, state)
+    assert backbone.origin.key == "state_dict.model.encoder.teacher"
+    assert_tokens(backbone, network, "stable-pretraining-data2vec")
+
+
+@pytest.mark.parametrize("place", ["model.", ""])
+def test_i_jepa_runs_its_student_without_the_class_token(place: str, tmp_path: Path) -> None:
+    network = vit(7)
+    state: State = {}
+    for side, source in (("student", network), ("teacher", vit(8))):
+        state |= under(f"{place}encoder.{side}.vit.", source)
+        state |= under(f"{place}encoder.{side}.patch_embed.", source.patch_embed)
+    state |= {f"{place}encoder.{name}": torch.ones(()) for name in PACES}
+    state |= {
+        f"{place}predictor.blocks.0.norm.weight": torch.ones(8),
+        f"{place}predictor.mask_token": torch.ones(1, 1, 8),
+    }
+    backbone = opened(tmp_path, state)
+    assert (backbone.origin.layout, backbone.default_representation) == ("stable-pretraining-ijepa", "avg")
+    assert backbone.origin.key == f"state_dict.{place}encoder.student.vit"
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    with torch.no_grad():
+        patches = network.patch_embed(backbone.preprocessing.normalise(images)) + network.pos_embed[:, 1:]
+        wanted = network.norm(network.blocks(patches))
+    found = backbone.encode(images)
+    assert (found.global_("avg") - wanted.mean(1)).abs().max() <= 1e-5 * wanted.mean(1).abs().max()
+    assert (found.grid().flatten(2).transpose(1, 2) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+def test_an_encoder_without_what_beside_it_says_the_method_is_not_taken_for_one(tmp_path: Path) -> None:
+    state = under("model.encoder.", vit(9)) | {"model.head.weight": torch.randn(16, 128)}  # iGPT's is causal
+    with pytest.raises(CheckpointError, match="layout generic"):
+        opened(tmp_path, state)
