@@ -37,11 +37,6 @@ class Ranking:
         return np.cumsum(self.true, axis=1, dtype=np.float64)
 
     @cached_property
-    def recall(self) -> NDArray[np.float64]:
-        """(T, D)"""
-        return self.hits / self.positives
-
-    @cached_property
     def precision(self) -> NDArray[np.float64]:
         """(T, D), with the small number in the denominator that COCOeval has there; 0 before anything counts."""
         return self.hits / (self.count + np.spacing(1))
@@ -53,8 +48,12 @@ class Ranking:
 
     def first_at(self, recalls: NDArray[np.float64]) -> NDArray[np.int64]:
         """(T, R) the first detection at which each of R ascending recalls is reached, D where none is."""
-        rows = [np.searchsorted(row, recalls, side="left") for row in self.recall]
-        return np.stack(rows) if rows else np.zeros((0, len(recalls)), np.int64)
+        rows, wide = self.true.shape
+        step = self.positives + 1
+        # How many objects a recall takes, as ratios in floating point have it; rows follow each other without overlap.
+        needed = np.searchsorted(np.arange(step) / self.positives, recalls, side="left")
+        row = np.arange(rows)[:, None]
+        return np.searchsorted((self.hits + step * row).ravel(), needed + step * row, side="left") - wide * row
 
     def best_at(self, first: NDArray[np.int64]) -> NDArray[np.float64]:
         """(T, R) the highest precision from the detections `first` on; 0 at D."""
