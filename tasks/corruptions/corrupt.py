@@ -12,7 +12,10 @@ from tasks.corruptions.draws import Streams, digests
 from tasks.corruptions.registry import CORRUPTIONS
 
 SMALLEST = 32  # pixels a side: `imagecorruptions` asks for as much
-_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 23}  # of a part; its arrays are to stay in the cache, or to keep a GPU busy
+_PIXELS = {
+    "cpu": 8 * 224**2,
+    "cuda": 160 * 224**2,
+}  # of a part; its arrays are to stay in the cache, or to keep a GPU busy
 
 
 def corrupt(images: Tensor, name: str, severity: int, ids: Sequence[str] | Tensor, seed: int = 0) -> Tensor:

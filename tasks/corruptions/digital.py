@@ -84,21 +84,21 @@ def elastic_transform(images: Tensor, uniforms: Tensor, alpha: float) -> Tensor:
 
 def pixelate(images: Tensor, share: float) -> Tensor:
     """Shrinks the image to `share` of its sides by averaging, and repeats the pixels."""
-    height, width = images.shape[2:]
-    small = [int(height * share), int(width * share)]
-    x = _shrunk(_shrunk(images, 3, small[1]), 2, small[0])
-    for dim, size in ((2, height), (3, width)):
-        x = x.index_select(dim, _repeated(x.shape[dim], size, images.device))
-    return x
+    x = images.transpose(2, 3)  # columns first, as Pillow; always along rows of memory, which are quick to copy
+    for _ in range(2):
+        x = _shrunk(x.contiguous(), int(x.shape[2] * share)).transpose(2, 3)
+    x = x.transpose(2, 3)
+    for size in images.shape[2:]:
+        x = x.contiguous().index_select(2, _repeated(x.shape[2], size, images.device)).transpose(2, 3)
+    return x.contiguous()
 
 
-def _shrunk(x: Tensor, dim: int, wanted: int) -> Tensor:
-    """Pillow's box filter along one axis of a uint8 image: fixed-point weights of 22 bits, rounded to uint8."""
-    columns, weights = _box(x.shape[dim], wanted, x.device)
-    shape = [-1 if axis == dim else 1 for axis in range(x.dim())]
+def _shrunk(x: Tensor, wanted: int) -> Tensor:
+    """Pillow's box filter along the rows of a uint8 image: fixed-point weights of 22 bits, rounded to uint8."""
+    rows, weights = _box(x.shape[2], wanted, x.device)
     total = torch.full((), 1 << 21, dtype=torch.int32, device=x.device)
-    for column, weight in zip(columns, weights, strict=True):
-        total = total + x.index_select(dim, column).int().mul_(weight.view(shape))
+    for row, weight in zip(rows, weights, strict=True):
+        total = total + x.index_select(2, row).int().mul_(weight[:, None])
     return (total >> 22).to(torch.uint8)
 
 

@@ -36,11 +36,13 @@ def gaussian(x: Tensor, sigma: tuple[float, float], truncate: float = 4.0, mode:
 
     Args:
         x: floating (N, H, W).
-        sigma: standard deviations in pixels along height and width.
+        sigma: standard deviations in pixels along height and width; 0 for no filter.
         truncate: standard deviations after which the filter ends.
         mode: how the image goes on beyond its border, see `extended`.
     """
     for dim in (1, 2):
+        if sigma[dim - 1] == 0:
+            continue
         weights = torch.from_numpy(gaussian_weights(sigma[dim - 1], truncate)).to(x)
         x = _correlated(extended(x, dim, len(weights) // 2, mode), weights.unsqueeze(dim - 2))
     return x
@@ -172,25 +174,31 @@ def shifted_sum(x: Tensor, rows: np.ndarray, columns: np.ndarray, weights: np.nd
     Each image has its own offsets, and no loop runs over images: a tap is one copy of a run of memory per image.
 
     Args:
-        x: (B, C, H, W), float64 or an integer type.
+        x: floating or uint8 (B, C, H, W).
         rows, columns: offsets of every tap, int (B, taps).
-        weights: (B, taps) of the type of `x`; zero leaves a tap out.
+        weights: (B, taps), of the type of the sum (that of `x`, or int32); zero leaves a tap out.
     """
     batch, channels, height, width = x.shape
     top, bottom = max(0, -int(rows.min())), max(0, int(rows.max()))
     left, right = max(0, -int(columns.min())), max(0, int(columns.max()))
     down = torch.arange(-top, height + bottom, device=x.device).clamp(0, height - 1)
-    across = torch.arange(-left, width + right, device=x.device).clamp(0, width - 1)
-    padded = x.index_select(3, across).index_select(2, down)
+    ends = x[..., :1].expand(-1, -1, -1, left), x[..., -1:].expand(-1, -1, -1, right)
+    padded = torch.cat([ends[0], x, ends[1]], 3).index_select(2, down)
     pitch, plane = padded.shape[3], padded.shape[2] * padded.shape[3]
     run = height * pitch - (pitch - width)  # from an image's first pixel to its last, the borders between rows included
     runs = padded.view(-1).as_strided((padded.numel() - run + 1, run), (1, 1))
     first = torch.arange(batch * channels, device=x.device).view(batch, channels, 1) * plane
     start = torch.from_numpy((rows + top) * pitch + columns + left).to(x.device)[:, None] + first
     start = start.view(batch * channels, -1)
-    total = torch.zeros(batch * channels, run, dtype=x.dtype, device=x.device)
     factors = torch.from_numpy(weights).to(x.device).repeat_interleave(channels, 0)
+    total = torch.zeros(batch * channels, run, dtype=factors.dtype, device=x.device)
     for tap in range(weights.shape[1]):
-        total += runs.index_select(0, start[:, tap]).mul_(factors[:, tap, None])
+        values = runs.index_select(0, start[:, tap])
+        if total.is_floating_point():  # two roundings, not one: they are the reference's
+            total += values.mul_(factors[:, tap, None])
+        elif (weights[:, tap] == weights[0, tap]).all():
+            total.add_(values, alpha=int(weights[0, tap]))
+        else:
+            total += values * factors[:, tap, None]
     total = pad(total, (0, pitch - width)).view(batch, channels, height, pitch)
     return total[..., :width]

@@ -42,16 +42,18 @@ def snow(
         keep: share of the image that is not whitened.
     """
     height, width = images.shape[2:]
-    flakes = enlarged((normals.double() * scale).add_(mean)[:, None], zoom)
-    flakes = flakes.mul_((flakes >= threshold).double()).clamp_(0, 1)
+    dtype = normals.dtype
+    flakes = enlarged((normals.double() * scale).add_(mean)[None], zoom).transpose(0, 1)
+    flakes = flakes.mul_((flakes >= threshold).double()).clamp_(0, 1).to(dtype)
     weights = motion_weights(radius, sigma)
     rows, columns, kept = motion_path(angles, len(weights), *flakes.shape[2:])
-    flakes = filters.shifted_sum(flakes, rows, columns, weights * kept)
-    flakes = unit((flakes[..., :height, :width] * 255).round_().to(torch.uint8), torch.float64)
+    weights = torch.from_numpy(weights * kept).to(dtype).numpy()
+    flakes = filters.shifted_sum(flakes, rows, columns, weights)
+    flakes = unit((flakes[..., :height, :width] * 255).round_().to(torch.uint8), dtype)
     x = unit(images, torch.float32)
     white = _grey(x).mul_(1.5).add_(0.5)
     x = (x * keep).add_(torch.maximum(x, white).mul_(1 - keep))
-    return levels(x.double().add_(flakes).add_(flakes.flip(2, 3)))
+    return levels(x.to(dtype).add_(flakes).add_(flakes.flip(2, 3)))
 
 
 def _grey(x: Tensor) -> Tensor:
