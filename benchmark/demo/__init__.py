@@ -1,8 +1,8 @@
-"""The demo: four tiny backbones on generated scenes, from files of weights to the table in a minute or two.
+"""The demo: four tiny backbones on generated scenes, from files of weights to the table in a few minutes.
 
-`cards.yaml` and `weights/` are what ships · `train` makes the weights, on top of `augment` (random views), `pool` (the
-training scenes), `methods` (what each learns from) and `loop`. May import every other floor; none imports it. The
-shipped files go through the same door as anybody's.
+`cards.yaml` and `weights/` are what ships, `battery.yaml` what they are asked · `train` makes the weights, on top of
+`augment` (random views), `pool` (the training scenes), `methods` (what each learns from) and `loop`. May import every
+other floor; none imports it. The shipped files go through the same door as anybody's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from benchmark.runner.request import RunRequest
 
 CARDS = Path(__file__).parent / "cards.yaml"
+BATTERY = Path(__file__).parent / "battery.yaml"
 
 
 def demo_request(out: Path, cache: Path | None, device: str) -> RunRequest:
-    """The frozen battery on `scenes:` for the shipped backbones.
+    """The frozen battery and frozen segmentation on `scenes:` for the shipped backbones.
 
     Args:
         out: where results go.
@@ -28,4 +29,4 @@ def demo_request(out: Path, cache: Path | None, device: str) -> RunRequest:
     from benchmark.runner.request import RunRequest, default_cache
     from benchmark.suites.cards import load_cards
 
-    return RunRequest(load_cards(CARDS), suite="frozen", out=out, cache=cache or default_cache(), device=device)
+    return RunRequest(load_cards(CARDS), suite=str(BATTERY), out=out, cache=cache or default_cache(), device=device)

@@ -17,7 +17,9 @@ from benchmark.data.source import open_source
 from benchmark.demo import CARDS, demo_request
 from benchmark.demo.methods import ARCH, normalise
 from benchmark.demo.train import METHODS
+from benchmark.runner.registry import load_protocol, load_task
 from benchmark.suites.cards import ModelCard, load_cards
+from benchmark.suites.suite import load_suite
 
 NAMES = ("supervised", "contrastive", "masked", "random")
 LIMIT = 1_100_000  # bytes: about one megabyte
@@ -32,10 +34,21 @@ def opened(card: ModelCard) -> Backbone:
     return open_backbone(card.checkpoint, arch=card.arch, preprocess=card.preprocess)
 
 
-def test_the_demo_asks_for_the_frozen_battery_of_four_models(tmp_path: Path) -> None:
+def test_the_demo_asks_four_models_for_the_frozen_battery_and_segmentation(tmp_path: Path) -> None:
     request = demo_request(tmp_path / "out", tmp_path / "cache", "cpu")
     assert tuple(card.name for card in request.models) == NAMES
-    assert (request.suite, request.data, request.tasks) == ("frozen", {}, ())
+    assert (request.data, request.tasks) == ({}, ())
+    asked, frozen = load_suite(request.suite), load_suite("frozen")
+    pooled = [entry for entry in asked.tasks if entry.task != "segmentation"]
+    assert [(entry.task, entry.protocol) for entry in pooled] == [
+        (entry.task, entry.protocol) for entry in frozen.tasks
+    ]
+    assert {entry.datasets for entry in pooled} == {("scenes",)} and asked.datasets["scenes"] == "scenes:"
+    dense = [entry for entry in asked.tasks if entry.task == "segmentation"]
+    assert [entry.protocol for entry in dense] == ["seg/linear@tiny", "seg/knn@tiny"]
+    for entry in dense:
+        protocol = load_protocol(load_task("segmentation"), entry.protocol, entry.settings)
+        assert protocol.size == 128 and entry.datasets == ("scenes128",)
     assert (request.out, request.cache, request.device) == (tmp_path / "out", tmp_path / "cache", "cpu")
     assert demo_request(tmp_path, None, "auto").cache != tmp_path
 

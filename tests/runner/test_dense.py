@@ -106,3 +106,35 @@ def test_a_transformer_is_built_for_the_size_and_one_without_maps_is_left_out(
     assert found["seg/linear@tiny"]["details"]["maps"] == [[64, 8, 8]]
     assert found["seg/linear-4@tiny"]["details"]["maps"] == [[64, 8, 8]] * 4
     assert found["seg/linear@tiny"]["model"]["preprocessing"]["size"] == [128, 128]
+
+
+def test_an_encoder_that_sees_crops_is_opened_for_whole_patches_and_every_figure_is_reproduced(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    settings = {"iterations": 12, "batch": 4, "size": 64, "short": 64, "long": 256}
+    suite = tmp_path / "crops.yaml"
+    tasks = [{"task": "segmentation", "protocol": "seg/linear", "settings": settings}]
+    suite.write_text(json.dumps({"name": "crops", "tasks": tasks}))
+    data = SCENES.replace("test=20", "test=8")
+    more = ("--suite", suite, "--data", data, "--out", tmp_path / "out")
+    outcome = cli("run", "--checkpoint", "random:test_vit?patch_size=14&img_size=70", "--name", "vit", *more)
+    assert outcome.code == 0, outcome.err
+    result = results(tmp_path / "out")["seg/linear"]
+    assert result["status"] == "done" and result["metrics"][0]["n"] == 8 and result["selection"]["how"] == "none"
+    assert result["model"]["preprocessing"]["size"] == [56, 56]  # four patches: no fifth fits into 64
+    assert result["details"]["crop"] == 56 and result["details"]["maps"] == [[64, 4, 4]]
+    curve = result["details"]["loss_curve"]
+    assert curve["step"] == list(range(1, 13)) and len(curve["loss"]) == 12
+    assert not list((cli.cache / "training").glob("*/*")) and "nothing to do" in cli(*_again(more)).err
+    verified = cli("verify", tmp_path / "out")
+    assert verified.code == 0 and "1 of 1 results reproduced" in verified.out
+
+
+def _again(more: tuple[str | Path, ...]) -> tuple[str | Path, ...]:
+    return ("run", "--checkpoint", "random:test_vit?patch_size=14&img_size=70", "--name", "vit", *more)
+
+
+def test_fewer_layers_than_a_protocol_sees_are_listed_and_skipped(cli: CommandLine, tmp_path: Path) -> None:
+    more = ("--suite", "dense-full", "--data", SCENES, "--out", tmp_path, "--dry-run")
+    outcome = cli("run", "--checkpoint", "random:test_vit?depth=3", *more)
+    assert outcome.code == 0 and "needs maps of 4 layers; found 3" in " ".join(outcome.err.split())
