@@ -14,9 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmark.metrics.detection.figures import Figure, OfClass, Precisions, Tally, by_class, estimates_of
+from benchmark.metrics.detection.images import Images
 from benchmark.metrics.detection.matching import match_greedily, place_within
 from benchmark.metrics.detection.overlap import Pairs, box_pairs, mask_pairs
-from benchmark.metrics.detection.table import Images
 from benchmark.metrics.estimate import Estimate
 
 VERSION = 1
@@ -35,8 +35,10 @@ def estimates(table: pa.Table) -> list[Estimate]:
 
     A figure about objects of which there are none (no small ones, say) is left out.
 
-    Intervals come from each image's influence on the figure (`curves`), on the logit scale, and not from a bootstrap:
-    that has to rank all detections again in each replicate.
+    Intervals come from each image's influence on the figure and from what interpolation adds to it (`figures`), not
+    from a bootstrap: that has to rank all detections again a thousand times, and repeats the excess of interpolation
+    instead of removing it. Simulated worlds of 60 to 200 images lie within them 93 to 98 times in 100 (`AP`, `AP50`,
+    `AP75`, `APs`, `APm`, AR); a figure about a handful of objects less often.
 
     Raises:
         ResultError: the table contradicts itself, or nothing is to be found.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.metrics import columns, intervals
 from benchmark.metrics.detection.curves import Ranking
-from benchmark.metrics.detection.table import Images, read_images
+from benchmark.metrics.detection.images import Images, read_images
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.intervals import Z
 from benchmark.metrics.names import joined

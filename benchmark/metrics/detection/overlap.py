@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from benchmark.metrics.detection.table import Boxes, Images
+from benchmark.metrics.detection.images import Boxes, Images
 
 _BLOCK = 1 << 20  # pairs whose boxes are laid on each other at once
 

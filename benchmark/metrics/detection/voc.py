@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from benchmark.metrics import columns
 from benchmark.metrics.detection.curves import Ranking
 from benchmark.metrics.detection.figures import Figure, Precisions, by_class, estimates_of
+from benchmark.metrics.detection.images import Images
 from benchmark.metrics.detection.matching import match_best
 from benchmark.metrics.detection.overlap import box_pairs
-from benchmark.metrics.detection.table import Images
 from benchmark.metrics.estimate import Estimate
 
 VERSION = 1

@@ -12,8 +12,9 @@ from pycocotools import mask as coco_mask
 from benchmark.data.annotations import Objects
 from benchmark.errors import ResultError
 from benchmark.metrics.columns import join
+from benchmark.metrics.detection.images import read_images
 from benchmark.metrics.detection.overlap import box_overlap, box_pairs
-from benchmark.metrics.detection.table import Detections, detection_table, read_images
+from benchmark.metrics.detection.table import Detections, detection_table
 from benchmark.metrics.registry import get_scorer, score
 from tests.metrics.detection.worlds import World, coco_eval, coco_figures, ids_of, table_of, world
 

@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 from benchmark.data.runlength import from_run_lengths
 from benchmark.errors import ResultError
 from benchmark.metrics.columns import facts_of
-from benchmark.metrics.detection.table import Detections, detection_table, read_images
+from benchmark.metrics.detection.images import read_images
+from benchmark.metrics.detection.table import Detections, detection_table
 from benchmark.metrics.registry import score
 from tests.metrics.detection.worlds import ids_of, table_of, world
 
