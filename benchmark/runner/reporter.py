@@ -124,15 +124,19 @@ class Reporter:
 
     def _lines(self, label: str, unit: str) -> Update:
         started = last = time.monotonic()
+        start, before, of = 0, 0, None
 
         def update(done: int, total: int, what: str) -> None:
-            nonlocal last
+            nonlocal started, last, start, before, of
             now = time.monotonic()
-            if now - last >= _QUIET_LOG_SECONDS and done:
+            if of not in (None, total) or done < before:  # another stage of the cell: its rate is its own
+                started, start = now, done
+            before, of = done, total
+            if now - last >= _QUIET_LOG_SECONDS and done > start:
                 last = now
-                rate = done / (now - started)
+                rate = (done - start) / (now - started)
                 left = duration((total - done) / rate)
-                self.say(f"{label} {what}: {done:,}/{total:,}, {rate:,.0f} {unit or 'steps'}/s, {left} left")
+                self.say(f"{label} {what}: {done:,}/{total:,}, {_pace(rate)} {unit or 'steps'}/s, {left} left")
 
         return update
 
@@ -160,6 +164,10 @@ class Reporter:
             self.say(f"[red]failed[/] {escape(str(cell.key))}")
         for cell in summary.stored_failed:
             self.say(f"[red]failed before[/] {escape(str(cell.key))}: run again with --overwrite failed")
+
+
+def _pace(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def _preprocessing(record: ModelRecord) -> str:
