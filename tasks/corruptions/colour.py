@@ -23,7 +23,8 @@ def recoloured(images: Tensor, value: Linear, saturation: Linear) -> Tensor:
 
     Args:
         images: uint8 (B, 3, H, W), RGB.
-        value, saturation: factor and addend of each.
+        value: factor and addend of the value.
+        saturation: factor and addend of the saturation.
     """
     red, green, blue = images.unbind(1)
     high = torch.maximum(torch.maximum(red, green), blue)

@@ -83,8 +83,12 @@ def elastic_transform(images: Tensor, uniforms: Tensor, alpha: float) -> Tensor:
 
 
 def pixelate(images: Tensor, share: float) -> Tensor:
-    """Shrinks the image to `share` of its sides by averaging, and repeats the pixels."""
-    x = images.transpose(2, 3)  # columns first, as Pillow; always along rows of memory, which are quick to copy
+    """Shrinks the image to `share` of its sides by averaging, and repeats the pixels.
+
+    Rows are shortened first, as Pillow did when ImageNet-C was made. Pillow 13 begins with the columns of images more
+    than about twice as tall as wide, whose levels differ by one here and there.
+    """
+    x = images.transpose(2, 3)  # always the second axis is worked on: rows of memory are quick to copy
     for _ in range(2):
         x = _shrunk(x.contiguous(), int(x.shape[2] * share)).transpose(2, 3)
     x = x.transpose(2, 3)

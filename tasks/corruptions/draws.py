@@ -137,7 +137,7 @@ def _quantile_table(device: torch.device) -> Tensor:
 
 @cache
 def _alias_table(scale: float, device: torch.device) -> Tensor:
-    """For each of 256 grey values, 256 columns of (threshold << 16 | count above << 8 | count below): int32 (65536,)."""
+    """For 256 grey values, 256 columns of threshold << 16 | count above << 8 | count below: int32 (65536,)."""
     counts = np.arange(256)
     table = np.zeros((256, 256), dtype=np.int64)
     for value in range(256):

@@ -97,7 +97,7 @@ def symmetric_levels(images: Tensor, kernel: np.ndarray) -> Tensor:
 
 
 def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
-    """Correlation of (N, H, W) with one kernel (h, w): each image as a channel of its own, so that they share a call."""
+    """Correlation of (N, H, W) with one kernel (h, w): each image as a channel of its own, so they share a call."""
     with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
         return conv2d(x[None], kernel.expand(len(x), 1, -1, -1), groups=len(x))[0]
 
@@ -106,6 +106,9 @@ def extended(x: Tensor, dim: int, radius: int, mode: str) -> Tensor:
     """(N, H, W) continued by `radius` pixels at both ends of `dim`, however small the image.
 
     Args:
+        x: the images.
+        dim: 1 or 2.
+        radius: pixels to add.
         mode: "nearest" repeats the outermost pixel, "reflect" mirrors at its outer edge, "mirror" at its centre.
     """
     size = x.shape[dim]
@@ -126,7 +129,8 @@ def _certain(sums: Tensor, terms: int, planes: Tensor, radius: int, mode: str, s
         sums: float32 (N, H, W), white is 255; overwritten.
         terms: roundings that a sum has gone through.
         planes: the uint8 images (N, H, W) that were filtered.
-        radius, mode: of the window that a sum depends on, and of the image beyond its border.
+        radius: of the square window that a sum depends on.
+        mode: of the image beyond its border, see `extended`.
         summed: makes the sums of uint8 windows (n, k, k) the way they are to be: uint8 (n,).
         flat: what `summed` makes of flat windows of the levels 0..255.
     """
@@ -175,7 +179,8 @@ def shifted_sum(x: Tensor, rows: np.ndarray, columns: np.ndarray, weights: np.nd
 
     Args:
         x: floating or uint8 (B, C, H, W).
-        rows, columns: offsets of every tap, int (B, taps).
+        rows: offset of every tap downwards, int (B, taps).
+        columns: and to the right.
         weights: (B, taps), of the type of the sum (that of `x`, or int32); zero leaves a tap out.
     """
     batch, channels, height, width = x.shape

@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def unit(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Grey levels with white as 1 in a floating type, the quotient rightly rounded (by a tensor: CUDA multiplies by 1 / a number)."""
+    """Grey levels with white as 1, in a floating type.
+
+    The divisor is a tensor: by a Python number CUDA does not divide, it multiplies by the reciprocal.
+    """
     return images.to(dtype).div_(torch.full((), 255.0, dtype=dtype, device=images.device))
 
 

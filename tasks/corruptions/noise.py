@@ -38,8 +38,8 @@ def impulse_noise(images: Tensor, bits: Tensor, amount: float) -> Tensor:
 
     Args:
         images: uint8 (B, 3, H, W).
-        bits: 32 for each value, int32: the lower 31 as a number below `amount` * 2^31 replace it, the sign says by what:
-            white if negative.
+        bits: 32 for each value, int32: it is replaced if the lower 31 are below `amount` * 2^31, by white if the
+            number is negative, else by black.
         amount: from 0 to 1.
     """
     hit = ((bits & 0x7FFFFFFF) < round(amount * 2**31)).to(torch.uint8)

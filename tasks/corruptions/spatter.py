@@ -25,12 +25,15 @@ _HIGH, _LOW = 150, 50  # thresholds of Canny's edges
 def spatter(
     images: Tensor, normals: Tensor, mean: float, scale: float, sigma: float, threshold: float, amount: float, mud: int
 ) -> Tensor:
-    """Drops where smoothed noise is high.
+    """Drops where smoothed noise is high; where it never is (in small images), none.
 
     Args:
         images: uint8 (B, 3, H, W).
         normals: standard normal, floating (B, H, W).
-        mean, scale, sigma, threshold: of the noise: its mean and deviation, the Gaussian filter, what counts as high.
+        mean: of the noise.
+        scale: its standard deviation.
+        sigma: of the Gaussian filter that smooths it, in pixels.
+        threshold: what counts as high.
         amount: opacity of water, or the width of mud's soft edge in pixels.
         mud: 0 for water, 1 for mud.
     """

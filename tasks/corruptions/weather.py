@@ -37,8 +37,12 @@ def snow(
         images: uint8 (B, 3, H, W).
         normals: standard normal, floating (B, h, w) with (h, w) = `snow_field`; flakes are where it is high.
         angles: in which each image's flakes fall, degrees, float64 (B,).
-        mean, scale, zoom, threshold: of the flakes: noise of that mean and deviation, enlarged, cut below.
-        radius, sigma: of the motion blur that makes the flakes fall.
+        mean: of the noise that flakes are made of.
+        scale: its standard deviation.
+        zoom: how much the noise is enlarged.
+        threshold: below which there is no flake.
+        radius: of the motion blur that makes the flakes fall, see `motion_blur`.
+        sigma: likewise.
         keep: share of the image that is not whitened.
     """
     height, width = images.shape[2:]
@@ -92,7 +96,7 @@ def fog(images: Tensor, uniforms: Tensor, strength: float, decay: float) -> Tens
 
     Args:
         images: uint8 (B, 3, H, W).
-        uniforms: in [0, 1), floating (B, side * side) with side = `fog_field`, in the order in which `plasma` uses them.
+        uniforms: in [0, 1), floating (B, side * side) with side = `fog_field`, in the order that `plasma` uses.
         strength: of the fog, the images' white being 1.
         decay: by which the clouds' detail gets weaker from one scale to the next finer one.
     """

@@ -20,7 +20,8 @@ def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> T
 
     Args:
         draws: uniform in [0, 1), (B, 3): which picture, which row and which column to begin at.
-        height, width: of the images. Pictures are enlarged until they are at least a tenth larger.
+        height: of the images. Pictures are enlarged until they are at least a tenth larger.
+        width: likewise.
         device: of the result.
     """
     pictures = _enlarged(height, width, device)
