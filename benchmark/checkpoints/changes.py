@@ -316,8 +316,28 @@ class Peel(_Change):
         return changed
 
 
+class Zeros(_Change):
+    """Writes a bias of zeros down beside a weight, where the file has none because its network adds none.
+
+    Attributes:
+        pattern: the weight; its first axis says how long the bias is.
+        into: the bias's name; refers to the pattern's groups. One that the file has stays as it is.
+    """
+
+    op: Literal["zeros"]
+    into: str
+
+    def _apply(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        changed = dict(state)
+        for name, match in self._found(state):
+            if not state[name].ndim:
+                raise _unlike(name, state[name], "a weight with an axis of outputs")
+            changed.setdefault(match.expand(self.into), state[name].new_zeros(state[name].shape[0]))
+        return changed
+
+
 Change = Annotated[
-    Permute | Reshape | Unsqueeze | Fuse | Split | Unstack | Slice | Total | Scale | Spread | Add | Peel,
+    Permute | Reshape | Unsqueeze | Fuse | Split | Unstack | Slice | Total | Scale | Spread | Add | Peel | Zeros,
     Field(discriminator="op"),
 ]
 

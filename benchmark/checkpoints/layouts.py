@@ -22,7 +22,7 @@ from benchmark.errors import CheckpointError, nearest
 GROUP = "transferbench.layouts"
 GENERIC = "generic"  # what a file is said to be of that no layout knows
 Kind = Literal["counter", "buffer", "head", "projector", "predictor", "decoder", "queue", "loss", "text", "other"]
-Resample = Literal["timm", "dino", "dinov2", "dinov2-reg", "mae", "jepa", "vit", "denseclip", "corner", "area"]
+Resample = Literal["timm", "dino", "dinov2", "dinov2-reg", "mae", "jepa", "vit", "bilinear", "corner", "area"]
 
 
 class _Entry(BaseModel):

@@ -151,7 +151,7 @@ _WHOSE = {
     "mae": "MAE does (bicubic, no antialiasing)",
     "jepa": "V-JEPA does (an image's bicubic, a clip's linear, no antialiasing)",
     "vit": "Google's code does (bilinear between the centres of the corners)",
-    "denseclip": "DenseCLIP does (bilinear, no antialiasing)",
+    "bilinear": "DenseCLIP and SETR do (bilinear, no antialiasing)",
     "area": "M2-Encoder does (means of areas)",
     "corner": "DenseCLIP's detectors do (its upper left corner, nothing interpolated)",
 }
@@ -171,8 +171,8 @@ def _interpolated(
         root = math.sqrt(before[0] * before[1])
         scale = ((after[0] + 0.1) / root, (after[1] + 0.1) / root)
         new = interpolate(grid, scale_factor=scale, mode="bicubic")
-    elif method == "denseclip":
-        # DenseCLIP/segmentation/denseclip/models.py, AttentionPool2d
+    elif method == "bilinear":
+        # DenseCLIP/segmentation/denseclip/models.py, AttentionPool2d; mmseg/models/backbones/vit.py, resize_pos_embed
         new = interpolate(grid, size=after, mode="bilinear")
     elif method == "area":
         new = interpolate(

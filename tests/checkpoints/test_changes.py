@@ -93,6 +93,12 @@ def test_spread_copies_to_every_block() -> None:
     )
 
 
+def test_zeros_stand_for_a_bias_that_a_file_lacks() -> None:
+    change = {"op": "zeros", "pattern": r"^(\w)\.weight$", "into": r"\1.bias"}
+    after = changed({"a.weight": torch.ones(3, 2), "b.weight": torch.ones(2), "b.bias": torch.ones(2)}, **change)
+    assert after["a.bias"].tolist() == [0, 0, 0] and after["b.bias"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("change", [
     {"op": "permute", "pattern": "x", "axes": [1, 0, 2]},
     {"op": "reshape", "pattern": "x", "shape": [4, 4]},

@@ -181,6 +181,25 @@ def test_beit_of_openmmlab(tmp_path: Path) -> None:
     assert_last(backbone, network, tokens=True)
 
 
+def test_beits_pretraining_at_openmmlab_shares_its_table_among_blocks(tmp_path: Path) -> None:
+    sizes = {"embed_dim": 48, "depth": 2, "num_heads": 3, "img_size": 48}
+    network = randomised(
+        timm.create_model("beit_base_patch16_224", init_values=0.1, num_classes=0, use_fc_norm=False, **sizes)
+    )
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("_index")}
+    table = state["blocks.0.attn.relative_position_bias_table"]
+    network.load_state_dict({**network.state_dict(), "blocks.1.attn.relative_position_bias_table": table})
+    shared = {name: value for name, value in state.items() if not name.endswith("_table")}
+    shared |= {"rel_pos_bias.relative_position_bias_table": table, "mask_token": torch.randn(1, 1, 48)}
+    head = {"head.cls_head.weight": torch.randn(8, 48), "target_generator.blocks.input.w": torch.randn(2, 2)}
+    backbone = opened(tmp_path, names(shared, VIT), **head)
+    assert (backbone.origin.layout, backbone.default_representation) == ("mm-beit-pretraining", "avg")
+    images = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted = network.forward_features(backbone.preprocessing.normalise(images))[:, 1:].mean(1)
+    assert (backbone.encode(images).global_("avg") - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
 # Convolutional networks ---------------------------------------------------------------------------------------------
 
 
