@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from io import BytesIO
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import grid_sample
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from tasks.corruptions import filters
 from tasks.corruptions.colour import recoloured
@@ -129,10 +130,13 @@ def _repeated(size: int, wanted: int, device: torch.device) -> Tensor:
 
 
 def jpeg_compression(images: Tensor, quality: int) -> Tensor:
-    """Through libjpeg and back, on the CPU whatever the device: a GPU's codec gives other pixels."""
+    """Through Pillow's JPEG and back, on the CPU whatever the device: a GPU's codec gives other pixels."""
 
-    def through(image: Tensor) -> Tensor:
-        return decode_jpeg(encode_jpeg(image, quality))
+    def through(image: np.ndarray) -> Tensor:
+        file = BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality)
+        return torch.from_numpy(np.array(Image.open(file)))
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return torch.stack(list(pool.map(through, images.cpu()))).to(images.device)
+        found = list(pool.map(through, images.permute(0, 2, 3, 1).contiguous().cpu().numpy()))
+    return torch.stack(found).permute(0, 3, 1, 2).contiguous().to(images.device)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.io import ImageReadMode, decode_image
 
 COUNT = 5
 
@@ -37,8 +37,8 @@ def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> T
 def _enlarged(height: int, width: int, device: torch.device) -> Tensor:
     """All pictures by the reference's rule: 1.1 times what covers the image, never less than 1.1 times their size."""
     files = [Path(__file__).with_name(f"{number}.jpg") for number in range(1, COUNT + 1)]
-    pictures = torch.stack([decode_image(str(file), ImageReadMode.RGB) for file in files])
+    pictures = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in files]).permute(0, 3, 1, 2)
     factor = max(1.0, height / pictures.shape[2], width / pictures.shape[3]) * 1.1
     size = [ceil(side * factor) for side in pictures.shape[2:]]
     larger = interpolate(pictures.float(), size=size, mode="bicubic")
-    return larger.round_().clamp_(0, 255).to(torch.uint8).to(device)
+    return larger.round_().clamp_(0, 255).to(torch.uint8).contiguous().to(device)
