@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from benchmark.checkpoints.layouts import Layout, known
+from benchmark.checkpoints.layout import Layout
+from benchmark.checkpoints.layouts import known
 
 HERE = Path(__file__).parent
 PAGE = HERE / "checkpoints.md"

@@ -17,7 +17,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from benchmark.checkpoints.layouts import Resample
+from benchmark.checkpoints.layout import Resample
 from benchmark.errors import CheckpointError
 
 _EMBEDDINGS = ("pos_embed", "head.pos_embed")  # of the encoder, of the attention that pools its map

@@ -13,7 +13,7 @@ from torch import nn
 from benchmark.checkpoints import layouts
 from benchmark.checkpoints.archive import Archive, open_archive
 from benchmark.checkpoints.encoder import find_encoder
-from benchmark.checkpoints.layouts import Layout, Recognise, Rename
+from benchmark.checkpoints.layout import Layout, Recognise, Rename
 from benchmark.errors import CheckpointError
 
 

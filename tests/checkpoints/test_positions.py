@@ -7,7 +7,7 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from torch.nn.functional import interpolate
 
-from benchmark.checkpoints.layouts import Resample
+from benchmark.checkpoints.layout import Resample
 from benchmark.checkpoints.positions import fit_positions
 from benchmark.errors import CheckpointError
 

@@ -25,7 +25,8 @@ from benchmark.checkpoints.inference.postnorm import infer_postnorm
 from benchmark.checkpoints.inference.resnet import infer_resnet, infer_selective
 from benchmark.checkpoints.inference.swin import infer_swin
 from benchmark.checkpoints.inference.vit import infer_vit
-from benchmark.checkpoints.layouts import Facts, facts, rules
+from benchmark.checkpoints.layout import Facts
+from benchmark.checkpoints.layouts import facts, rules
 from benchmark.checkpoints.placeholder import Placeholder
 from benchmark.errors import CheckpointError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.checkpoints.layouts import Facts
+from benchmark.checkpoints.layout import Facts
 from benchmark.errors import CheckpointError
 
 
