@@ -8,156 +8,31 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from benchmark.checkpoints.placeholder import Placeholder
-from benchmark.checkpoints.storage import BytesStorage, LazyTensor, Storage, view
-from benchmark.checkpoints.unpickler import Known, PickleDamage, Refused, Unfinished, hashable
-
-# The storage classes of torch and their element types. Those of quantised tensors are read as the integers that they
-# are, so that the file can be opened; the function that would make a quantised tensor of them is not in the table.
-STORAGES: Mapping[str, torch.dtype] = MappingProxyType(
-    {
-        "DoubleStorage": torch.float64,
-        "FloatStorage": torch.float32,
-        "HalfStorage": torch.float16,
-        "BFloat16Storage": torch.bfloat16,
-        "LongStorage": torch.int64,
-        "IntStorage": torch.int32,
-        "ShortStorage": torch.int16,
-        "CharStorage": torch.int8,
-        "ByteStorage": torch.uint8,
-        "BoolStorage": torch.bool,
-        "ComplexDoubleStorage": torch.complex128,
-        "ComplexFloatStorage": torch.complex64,
-        "UntypedStorage": torch.uint8,
-        "QInt8Storage": torch.int8,
-        "QUInt8Storage": torch.uint8,
-        "QInt32Storage": torch.int32,
-        "QUInt4x2Storage": torch.uint8,
-        "QUInt2x4Storage": torch.uint8,
-    }
+from benchmark.checkpoints.pickled import Known, PickleDamage, Refused, Unfinished, hashable
+from benchmark.checkpoints.pickled_tensors import (
+    STORAGES,
+    StorageType,
+    device,
+    from_numpy,
+    from_type,
+    integers,
+    parameter,
+    shape_of,
+    tensor,
+    tensor_v2,
+    tensor_v3,
 )
+from benchmark.checkpoints.placeholder import Placeholder
+from benchmark.checkpoints.storage import BytesStorage, LazyTensor, view
+
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 _NUMPY = {"f": "float", "i": "int", "u": "uint", "b": "bool", "c": "complex"}
-
-
-@dataclass(frozen=True)
-class StorageType:
-    """A storage class that the file names."""
-
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class TypedStorage:
-    """What a persistent id stands for: `numel` elements of `dtype` from byte `start` of `storage`."""
-
-    storage: Storage
-    dtype: torch.dtype
-    numel: int
-    start: int = 0
-
-
-def integer(value: Any) -> int:
-    """The value if it is a plain non-negative integer.
-
-    Raises:
-        PickleDamage: it is not.
-    """
-    if type(value) is not int or value < 0:
-        raise PickleDamage(f"a {type(value).__name__} where a size or an offset is needed")
-    return value
-
-
-def _integers(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise PickleDamage(f"a {type(value).__name__} where sizes are needed")
-    return tuple(integer(part) for part in value)
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None) -> LazyTensor:
-    if not isinstance(storage, TypedStorage):
-        raise PickleDamage("a tensor without a storage")
-    kind = dtype or storage.dtype
-    room = storage.numel
-    if kind != storage.dtype:  # an untyped storage: its elements are bytes
-        room = (
-            storage.numel
-            * torch.empty((), dtype=storage.dtype).element_size()
-            // torch.empty((), dtype=kind).element_size()
-        )
-    return view(storage.storage, kind, storage.start, integer(offset), _integers(size), _integers(stride), room)
-
-
-def _plain(metadata: tuple[Any, ...]) -> None:
-    """Refuses the lazy conjugate and negative views of complex tensors."""
-    for entry in metadata:
-        if entry and (not isinstance(entry, dict) or any(entry.values())):
-            raise Refused
-
-
-def _tensor_v2(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, *rest: Any
-) -> Any:
-    _plain(rest)
-    return _tensor(storage, offset, size, stride)
-
-
-def _tensor_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *rest: Any
-) -> LazyTensor:
-    _plain(rest)
-    if not isinstance(dtype, torch.dtype) or dtype.itemsize < 1 or str(dtype).startswith(("torch.q", "torch.bits")):
-        raise Refused
-    return _tensor(storage, offset, size, stride, dtype)
-
-
-def _parameter(data: Any, *_: Any) -> LazyTensor:
-    if not isinstance(data, LazyTensor):
-        raise Refused  # a parameter around a quantised or sparse tensor, itself a placeholder
-    return data
-
-
-def _from_numpy(data: Any, dtype: Any, *_: Any) -> LazyTensor:
-    """How tensors of devices without storages (XLA) are written: a numpy array and the type it had."""
-    if not isinstance(data, LazyTensor) or not isinstance(dtype, torch.dtype):
-        raise Refused
-    return LazyTensor(data.shape, dtype, lambda: data.load().to(dtype))
-
-
-def _from_type(function: Any, kind: Any, args: Any, _state: Any) -> Any:
-    """A tensor with attributes, or of a subclass: the plain tensor in it."""
-    if (
-        not isinstance(function, Known)
-        or function.call is None
-        or not isinstance(args, tuple)
-        or not isinstance(kind, Known)
-    ):
-        raise Refused
-    made = function.call(*args)
-    if not isinstance(made, LazyTensor):
-        raise Refused
-    return made
-
-
-def _size(*parts: Any) -> torch.Size:
-    return torch.Size(_integers(parts[0] if len(parts) == 1 else parts))
-
-
-def _device(*parts: Any) -> torch.device:
-    if not parts or not isinstance(parts[0], str) or not all(type(part) is int for part in parts[1:]):
-        raise Refused
-    try:
-        return torch.device(*parts)
-    except RuntimeError as error:
-        raise Refused from error
 
 
 def _pairs(*parts: Any) -> dict[Any, Any]:
@@ -257,7 +132,7 @@ class TableOfGlobals:
             raw = raw.encode("latin1")  # Python 2 wrote the bytes as a string
         if not isinstance(kind, NumpyType) or not isinstance(raw, (bytes, bytearray)):
             raise Refused
-        sizes, dtype = _integers(shape), kind.torch
+        sizes, dtype = integers(shape), kind.torch
         held = bytes(raw)
         if math.prod(sizes) * dtype.itemsize != len(held):
             raise PickleDamage(f"a numpy array of shape {str(sizes)[:60]} with {len(held)} bytes")
@@ -281,18 +156,18 @@ class TableOfGlobals:
             value = getattr(torch, name)
             if isinstance(value, torch.dtype):
                 table["torch", name] = value
-        add("torch._utils", "_rebuild_tensor", _tensor)
-        add("torch._utils", "_rebuild_tensor_v2", _tensor_v2)
-        add("torch._utils", "_rebuild_tensor_v3", _tensor_v3)
-        add("torch._utils", "_rebuild_parameter", _parameter)
-        add("torch._utils", "_rebuild_parameter_with_state", _parameter)
-        add("torch._utils", "_rebuild_device_tensor_from_numpy", _from_numpy)
-        add("torch._tensor", "_rebuild_from_type_v2", _from_type)
+        add("torch._utils", "_rebuild_tensor", tensor)
+        add("torch._utils", "_rebuild_tensor_v2", tensor_v2)
+        add("torch._utils", "_rebuild_tensor_v3", tensor_v3)
+        add("torch._utils", "_rebuild_parameter", parameter)
+        add("torch._utils", "_rebuild_parameter_with_state", parameter)
+        add("torch._utils", "_rebuild_device_tensor_from_numpy", from_numpy)
+        add("torch._tensor", "_rebuild_from_type_v2", from_type)
         add("torch torch._tensor", "Tensor")
         add("torch.nn.parameter torch.nn", "Parameter")
         add("torch.nn.parameter torch.nn", "Buffer")
-        add("torch", "Size", _size)
-        add("torch", "device", _device)
+        add("torch", "Size", shape_of)
+        add("torch", "device", device)
         add("collections", "OrderedDict", _pairs)
         add("collections", "defaultdict", _counts)
         add("collections", "Counter", _counts)

@@ -16,8 +16,9 @@ from numpy.lib import format as npy
 from safetensors import SafetensorError, safe_open
 
 from benchmark.checkpoints.formats import refuse
+from benchmark.checkpoints.pickled import Refused
 from benchmark.checkpoints.placeholder import Placeholder
-from benchmark.checkpoints.rebuild import NumpyType, Refused
+from benchmark.checkpoints.rebuild import NumpyType
 from benchmark.checkpoints.storage import ZIP_DAMAGE, BytesStorage, LazyTensor, broken, view
 
 _SHARD = re.compile(r"-\d{3,6}-of-(?!0*1\.)\d{3,6}\.")

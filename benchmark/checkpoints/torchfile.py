@@ -21,9 +21,11 @@ from typing import IO, Any, cast
 import torch
 
 from benchmark.checkpoints.formats import LEGACY_MAGIC
-from benchmark.checkpoints.rebuild import StorageType, TableOfGlobals, TypedStorage, integer
+from benchmark.checkpoints.pickled import PickleDamage
+from benchmark.checkpoints.pickled_tensors import StorageType, TypedStorage, integer
+from benchmark.checkpoints.rebuild import TableOfGlobals
 from benchmark.checkpoints.storage import ZIP_DAMAGE, BytesStorage, FileStorage, MappedFile, Storage, broken, itemsize
-from benchmark.checkpoints.unpickler import PickleDamage, Unpickler
+from benchmark.checkpoints.unpickler import Unpickler
 
 LEGACY_PROTOCOL = 1001  # torch/serialization.py, PROTOCOL_VERSION
 LARGEST_PICKLE = 1 << 30  # names and shapes only; the largest of real files have some megabytes
