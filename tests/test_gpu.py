@@ -11,9 +11,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmark.backbones.execution import plan_execution
 from benchmark.backbones.sources import open_backbone
+from benchmark.data.source import open_source
 from benchmark.metrics.registry import score
 from benchmark.runner.registry import load_protocol, load_task
-from benchmark.task import Inputs, SplitFeatures
+from benchmark.task import ImageInputs, Inputs, Predictions, SplitFeatures
+from tasks.segmentation.augmented import AugmentedSettings, predict_augmented
 from tasks.solvers.neighbours import search
 from tests.command import CommandLine
 from tests.tasks.worlds import blobs
@@ -134,3 +136,32 @@ def test_a_run_on_the_gpu_gives_the_cpus_table(cli: CommandLine, tmp_path: Path)
     for name, value in cpu.items():
         if name.startswith("top1"):
             assert gpu[name] == pytest.approx(value, abs=2.5), name
+
+
+@pytest.mark.parametrize("arch", ["test_vit", "test_resnet"])
+def test_a_head_trained_on_crops_is_the_cpus_and_the_same_every_time(arch: str, tmp_path: Path) -> None:
+    data = open_source("s", "scenes:?train=24&test=10&classes=4&size=64&difficulty=0")
+    protocol = AugmentedSettings(name="p", iterations=40, batch=6, size=64, short=64, long=256, lr=0.01, layers=2)
+
+    def learn(device: str, run: int) -> Predictions:
+        execution = plan_execution(device, "fp32")
+        return predict_augmented(
+            ImageInputs(
+                dataset="s",
+                train=data.splits["train"],
+                test=data.splits["test"],
+                classes=data.mask_classes,
+                backbone=open_backbone(f"random:{arch}", preprocess=["size=64"], execution=execution),
+                device=execution.torch_device,
+                scratch=tmp_path / f"{device}{run}",
+                workers=2,
+            ),
+            protocol,
+            seed=0,
+        )
+
+    cpu, gpu, again = learn("cpu", 0), learn("cuda", 0), learn("cuda", 1)
+    assert gpu.details["loss_curve"]["loss"] == pytest.approx(cpu.details["loss_curve"]["loss"], rel=0.02)
+    assert again.details == gpu.details
+    values = [{metric.name: metric.value for metric in score(found.table)} for found in (cpu, gpu)]
+    assert values[1]["aAcc"] == pytest.approx(values[0]["aAcc"], abs=2)
