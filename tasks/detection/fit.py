@@ -53,8 +53,7 @@ def configuration(backbone: Backbone, settings: DetectionSettings, classes: int,
         config = detectors.retinanet(backbone, classes, frozen=frozen)
     else:
         config = detectors.vitdet(backbone, classes, masks=masks, window=settings.window, frozen=frozen, drop_path=drop)
-    if settings.width is not None:
-        detectors.lighter(config, width=settings.width, regions=settings.regions, proposals=settings.proposals)
+    detectors.lighter(config, width=settings.width, regions=settings.regions, proposals=settings.proposals)
     return config
 
 

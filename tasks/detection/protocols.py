@@ -29,6 +29,8 @@ _TINY: dict[str, Any] = {
     "clip_norm": 10.0,
     "train_images": 1000,
     "width": 64,
+    "regions": 64,
+    "proposals": 200,
 }
 
 

@@ -48,8 +48,8 @@ class DetectionSettings(ImageSettings, Schedule):
     window: int = 14
     by_depth: bool = False
     width: int | None = None
-    regions: int = 64
-    proposals: int = 200
+    regions: int | None = None
+    proposals: int | None = None
     figures: Literal["coco", "voc"] = "coco"
     learn_difficult: bool = False
 

@@ -8,7 +8,7 @@ from benchmark.backbones.backbone import Backbone
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
 from tasks.openmmlab.pyramid import SCALES
-from tasks.openmmlab.recipes import batch_norm, put_under, shipped
+from tasks.openmmlab.recipes import batch_norm, canvas_of, put_under, shipped
 
 
 def c4(
@@ -24,7 +24,7 @@ def c4(
         frozen: the encoder's weights and statistics stay.
     """
     config = shipped("mmdet", "mask-rcnn_r50-caffe-c4" if masks else "faster-rcnn_r50-caffe-c4")
-    put_under(config, backbone, "HarnessC4", frozen=frozen, synchronise=True)
+    _put_under(config, backbone, "HarnessC4", frozen=frozen, synchronise=True)
     width, final = _channels(backbone)[-2:]
     config.rpn_head.update(in_channels=width, feat_channels=width)
     head = config.roi_head
@@ -58,7 +58,7 @@ def mask_rcnn_fpn(backbone: Backbone, classes: int, *, masks: bool = True, **opt
         RequestError: other strides.
     """
     config = shipped("mmdet", "mask-rcnn_r50_fpn" if masks else "faster-rcnn_r50_fpn")
-    put_under(config, backbone, synchronise=True, **options)
+    _put_under(config, backbone, synchronise=True, **options)
     config.neck.update(in_channels=_pyramid(backbone), norm_cfg=batch_norm())
     _deep_heads(config, classes, batch_norm(), masks)
     return dict(config)
@@ -76,7 +76,7 @@ def retinanet(backbone: Backbone, classes: int, **options: Any) -> dict[str, Any
         RequestError: other strides.
     """
     config = shipped("mmdet", "retinanet_r50_fpn")
-    put_under(config, backbone, synchronise=True, **options)
+    _put_under(config, backbone, synchronise=True, **options)
     config.neck.update(in_channels=_pyramid(backbone), norm_cfg=batch_norm())
     config.bbox_head.num_classes = classes
     return dict(config)
@@ -115,7 +115,7 @@ def vitdet(
             "use a protocol on an FPN for hierarchical networks",
         )
     config = shipped("mmdet", "mask-rcnn_r50_fpn" if masks else "faster-rcnn_r50_fpn")
-    put_under(config, backbone, window=window, relative=relative, **options)
+    _put_under(config, backbone, window=window, relative=relative, **options)
     config.neck = {"type": "SimplePyramid", "in_channels": probe.channels[-1], "out_channels": 256}
     strides = [float(probe.strides[0] / scale) for scale in (*SCALES, SCALES[-1] / 2)]
     config.rpn_head.num_convs = 2
@@ -126,15 +126,25 @@ def vitdet(
     return dict(config)
 
 
-def lighter(config: dict[str, Any], *, width: int, regions: int, proposals: int) -> None:
+def lighter(config: dict[str, Any], *, width: int | None, regions: int | None, proposals: int | None) -> None:
     """Makes a detector affordable on a CPU, in place: most of the time of a small image goes to regions, not pixels.
 
     Args:
-        config: of any detector but those on C4.
+        config: of any detector; None leaves what it has.
         width: channels of the pyramid and of convolutions in the heads; layers of the box head have four times as many.
         regions: of an image that the heads learn from.
         proposals: of an image that they look at.
     """
+    if width is not None and "neck" in config:
+        _narrow(config, width)
+    if "roi_head" in config and regions is not None:
+        config["train_cfg"].rcnn.sampler.num = regions
+    if "roi_head" in config and proposals is not None:
+        config["train_cfg"].rpn_proposal.max_per_img = proposals
+        config["test_cfg"].rpn.max_per_img = proposals
+
+
+def _narrow(config: dict[str, Any], width: int) -> None:
     config["neck"].update(out_channels=width)
     if "roi_head" not in config:
         config["bbox_head"].update(in_channels=width, feat_channels=width)
@@ -149,9 +159,6 @@ def lighter(config: dict[str, Any], *, width: int, regions: int, proposals: int)
         head.bbox_head.conv_out_channels = width
     if "mask_head" in head:
         head.mask_head.update(in_channels=width, conv_out_channels=width)
-    config["train_cfg"].rcnn.sampler.num = regions
-    config["train_cfg"].rpn_proposal.max_per_img = proposals
-    config["test_cfg"].rpn.max_per_img = proposals
 
 
 def _deep_heads(config: Any, classes: int, norm: dict[str, Any], masks: bool) -> None:
@@ -161,6 +168,14 @@ def _deep_heads(config: Any, classes: int, norm: dict[str, Any], masks: bool) ->
     )
     if masks:
         config.roi_head.mask_head.update(norm_cfg=norm, num_classes=classes)
+
+
+def _put_under(config: Any, backbone: Backbone, kind: str = "HarnessBackbone", **options: Any) -> None:
+    """As `put_under`; images are padded to the square that an encoder of one size wants."""
+    put_under(config, backbone, kind, **options)
+    side = canvas_of(backbone)
+    if side is not None:
+        config.data_preprocessor.pad_size_divisor = side
 
 
 def _channels(backbone: Backbone) -> list[int]:

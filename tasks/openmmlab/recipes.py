@@ -38,9 +38,6 @@ def put_under(config: Any, backbone: Backbone, kind: str = "HarnessBackbone", **
     config.pop("pretrained", None)
     config.backbone = {"type": kind, "backbone": backbone, **options}
     config.data_preprocessor.update(normalisation(backbone.preprocessing))
-    side = canvas_of(backbone)
-    if side is not None:
-        config.data_preprocessor.pad_size_divisor = side
 
 
 def canvas_of(backbone: Backbone) -> int | None:

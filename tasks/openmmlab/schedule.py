@@ -29,6 +29,7 @@ class Schedule(BaseModel):
         layer_decay, spare: see `decay.parameter_groups`.
         decay: `step` multiplies by `gamma` at each of `milestones`; `poly` is (1 - i / T)^power; `cosine` is half a
             period; `constant`.
+        floor: the rate of `poly` and `cosine` ends at this share of the highest.
         warmup, warmup_start: iterations, and the factor at the first of them.
         clip_norm: gradients are scaled down to this norm over all parameters; None leaves them.
     """
@@ -47,6 +48,7 @@ class Schedule(BaseModel):
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     power: float = 1.0
+    floor: float = Field(default=0.0, ge=0, lt=1)
     warmup: int = Field(default=0, ge=0)
     warmup_start: float = Field(default=1e-3, ge=0, le=1)
     clip_norm: float | None = Field(default=None, gt=0)
@@ -72,8 +74,8 @@ class Schedule(BaseModel):
         done = iteration / self.iterations
         decay = {
             "step": self.gamma ** bisect_right(self.milestones, iteration),
-            "poly": (1 - done) ** self.power,
-            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "poly": self.floor + (1 - self.floor) * (1 - done) ** self.power,
+            "cosine": self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done)),
             "constant": 1.0,
         }[self.decay]
         if iteration >= self.warmup:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.data.annotations import IGNORE
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
 from tasks.openmmlab.dilation import dilated
@@ -13,19 +14,19 @@ from tasks.openmmlab.recipes import batch_norm, put_under, shipped
 
 
 def upernet(
-    backbone: Backbone, classes: int, *, layers: Sequence[int] | None = None, size: int = 512, **options: Any
+    backbone: Backbone, classes: int, *, layers: Sequence[int] | None = None, width: int | None = None, **options: Any
 ) -> dict[str, Any]:
-    """UPerNet with pools of 1, 2, 3 and 6 and an auxiliary FCN of weight 0.4, tested by sliding windows.
+    """UPerNet with pools of 1, 2, 3 and 6 and an auxiliary FCN of weight 0.4.
 
     A plain transformer's four maps are rescaled to strides 4 to 32 first, and its heads are as wide as it is
     (mmseg/configs/mae); a hierarchical network's heads have 512 channels (upernet_r50.py, upernet_swin.py).
 
     Args:
-        backbone: opened for `size` where it is bound to one.
-        classes: without the ignored label, 255.
+        backbone: opened for the size of the crops where it is bound to one.
+        classes: without the ignored label.
         layers: the four of a plain transformer: 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24 in BEiT and MAE; None for the
             stages of a hierarchical network.
-        size: of crops and windows, in pixels; windows stand two thirds of it apart.
+        width: channels of both heads; None for those said above.
         options: of `HarnessBackbone`.
 
     Raises:
@@ -45,27 +46,25 @@ def upernet(
     config.decode_head.in_channels = probe.channels
     config.auxiliary_head.in_channels = probe.channels[2]
     if len(set(probe.strides)) == 1:
-        width = probe.channels[0]
         config.neck = {
             "type": "Feature2Pyramid",
-            "embed_dim": width,
+            "embed_dim": probe.channels[0],
             "rescales": [4, 2, 1, 0.5],
             "norm_cfg": batch_norm(),
         }
-        config.decode_head.channels = width
-    return _sliding(config, size)
+        config.decode_head.channels = probe.channels[0]
+    if width is not None:
+        config.decode_head.channels = config.auxiliary_head.channels = width
+    return _ignoring(config)
 
 
-def fcn(
-    backbone: Backbone, classes: int, *, output_stride: Literal[8, 16] = 8, size: int = 512, **options: Any
-) -> dict[str, Any]:
+def fcn(backbone: Backbone, classes: int, *, output_stride: Literal[8, 16] = 8, **options: Any) -> dict[str, Any]:
     """FCN of two convolutions on a dilated residual network, with an auxiliary one of weight 0.4 (mmseg fcn_r50-d8).
 
     Args:
         backbone: of timm, one that can be dilated.
-        classes: without the ignored label, 255.
+        classes: without the ignored label.
         output_stride: of the last map.
-        size: of crops and windows, in pixels.
         options: of `HarnessBackbone`.
     """
     finer = dilated(backbone, output_stride)
@@ -76,10 +75,11 @@ def fcn(
         head.update(num_classes=classes, norm_cfg=batch_norm(), in_channels=width)
     config.decode_head.in_index = len(channels) - 1
     config.auxiliary_head.in_index = len(channels) - 2
-    return _sliding(config, size)
+    return _ignoring(config)
 
 
-def _sliding(config: Any, size: int) -> dict[str, Any]:
-    config.data_preprocessor.size = (size, size)
-    config.test_cfg = {"mode": "slide", "crop_size": (size, size), "stride": (size * 2 // 3, size * 2 // 3)}
+def _ignoring(config: Any) -> dict[str, Any]:
+    """With this project's value of pixels without a class in place of mmseg's 255, and no padding: views have none."""
+    config.data_preprocessor.size_divisor = 1
+    config.decode_head.ignore_index = config.auxiliary_head.ignore_index = IGNORE
     return dict(config)

@@ -11,12 +11,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.errors import NotApplicable
+from benchmark.errors import NotApplicable, RequestError
 from benchmark.protocol import DenseSettings, ImageSettings, ProtocolSettings
 from benchmark.task import DenseInputs, ImageInputs, Need, Predictions, Task
+from tasks.openmmlab import ops
+from tasks.openmmlab.quiet import quiet
 from tasks.segmentation.augmented import AugmentedSettings, predict_augmented
 from tasks.segmentation.linear import LinearSettings, predict_linear
 from tasks.segmentation.neighbours import NeighbourSettings, predict_neighbours
+from tasks.segmentation.trained import PROTOCOLS as TRAINED
+from tasks.segmentation.trained import TrainedSettings
 
 TINY_IMAGES = 1000
 """Training images of a `@tiny` budget."""
@@ -75,6 +79,7 @@ class Segmentation(Task):
             hue=90,
             summary="DINOv3's: weight decay 1e-3, cosine, dropout of channels, hue turned by up to half a circle",
         ),
+        **TRAINED,
     }
 
     def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
@@ -82,15 +87,24 @@ class Segmentation(Task):
         return ("backbone",) if isinstance(protocol, ImageSettings) else self.needs
 
     def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
-        """Whether the encoder has the maps of as many layers.
+        """Whether the encoder has the maps of as many layers, and the head can stand on them.
 
         Raises:
-            NotApplicable: it has fewer.
+            NotApplicable: it has fewer, or it cannot.
+            RequestError: a trained head without the `dense` extra.
         """
         super().check_encoder(protocol, backbone)
         if isinstance(protocol, AugmentedSettings) and backbone.depth < protocol.layers:
             found = f"{backbone.depth} in {backbone.arch}"
             raise NotApplicable(f"maps of {protocol.layers} layers", found, "use another protocol")
+        if isinstance(protocol, TrainedSettings):
+            ops.provide()  # before anything of mmcv is imported
+            with quiet():
+                from tasks.segmentation.fit import configuration
+            try:
+                configuration(backbone, protocol, classes=2)
+            except RequestError as error:
+                raise NotApplicable(error.expected, error.found, error.todo) from error
 
     def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
         """The one scorer of masks, whatever labels images have."""
@@ -104,6 +118,11 @@ class Segmentation(Task):
         self, inputs: DenseInputs | ImageInputs, protocol: DenseSettings | ImageSettings, seed: int
     ) -> Predictions:
         """Learns from train and predicts the reported split."""
+        if isinstance(inputs, ImageInputs) and isinstance(protocol, TrainedSettings):
+            ops.provide()
+            with quiet():
+                from tasks.segmentation.fit import predict_trained
+            return predict_trained(inputs, protocol, seed)
         if isinstance(inputs, ImageInputs):
             assert isinstance(protocol, AugmentedSettings)
             return predict_augmented(inputs, protocol, seed)

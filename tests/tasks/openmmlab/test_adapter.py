@@ -33,13 +33,13 @@ def boxes_and_masks(size: int) -> Any:
     return sample
 
 
-def regions(size: int) -> Any:
+def regions(size: int, ignore: int = 255) -> Any:
     """A sample of mmseg: three classes in stripes, and pixels to be ignored."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
     labels = (torch.arange(size) * 3 // size).repeat(size, 1)
-    labels[:8] = 255
+    labels[:8] = ignore
     sample = SegDataSample(metainfo={"img_shape": (size, size), "ori_shape": (size, size)})
     sample.gt_sem_seg = PixelData(data=labels[None])
     return sample

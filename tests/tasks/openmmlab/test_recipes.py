@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
 from benchmark.backbones.sources import open_backbone
+from benchmark.data.annotations import IGNORE
 from benchmark.errors import RequestError
 from tasks.openmmlab import detectors, ops, segmentors
 from tasks.openmmlab.model import build_model
@@ -62,7 +63,8 @@ def test_the_settings_are_those_of_the_protocols() -> None:
     upernet = segmentors.upernet(vit, 150, layers=(0, 1, 2, 3))
     assert tuple(upernet["decode_head"].pool_scales) == (1, 2, 3, 6)
     assert upernet["auxiliary_head"].loss_decode.loss_weight == 0.4
-    assert upernet["test_cfg"] == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+    assert upernet["decode_head"].ignore_index == upernet["auxiliary_head"].ignore_index == 65535
+    assert upernet["decode_head"].channels == 48  # as wide as the transformer
 
 
 @pytest.mark.slow
@@ -74,22 +76,22 @@ def test_the_settings_are_those_of_the_protocols() -> None:
         ("random:resnet18", segmentors.fcn, {}),
     ],
 )
-def test_every_segmentor_trains_and_slides(
+def test_every_segmentor_trains_and_predicts(
     spec: str, recipe: Callable[..., dict[str, Any]], options: dict[str, Any]
 ) -> None:
-    model = build_model(recipe(open_backbone(spec, preprocess=["size=64"]), 3, size=64, **options), "mmseg").train()
-    loss = loss_of(model, pixels(2, 64), regions(64))
+    model = build_model(recipe(open_backbone(spec, preprocess=["size=64"]), 3, **options), "mmseg").train()
+    loss = loss_of(model, pixels(2, 64), regions(64, IGNORE))
     loss.backward()
     assert loss.isfinite()
     with torch.no_grad():
-        data = model.eval().data_preprocessor({"inputs": [pixels(1, 96)[0]], "data_samples": [regions(96)]})
+        data = model.eval().data_preprocessor({"inputs": [pixels(1, 64)[0]], "data_samples": [regions(64, IGNORE)]})
         (found,) = model.predict(data["inputs"], data["data_samples"])
-    assert found.pred_sem_seg.data.shape == (1, 96, 96)
+    assert found.pred_sem_seg.data.shape == (1, 64, 64)
 
 
 def test_encoders_that_a_recipe_cannot_stand_on_are_refused() -> None:
     network, vit = (open_backbone(spec, preprocess=["size=64"]) for spec in ("random:resnet10t", VIT))
-    with pytest.raises(RequestError, match="patches of 16, for ViTDet"):
+    with pytest.raises(RequestError, match="a plain transformer, for ViTDet"):
         detectors.vitdet(network, 3)
     with pytest.raises(RequestError, match=r"strides 4, 8, 16 and 32 for an FPN.*strides 16"):
         detectors.mask_rcnn_fpn(vit, 3)
