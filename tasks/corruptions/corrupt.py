@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -53,11 +54,33 @@ def corrupt(images: Tensor, name: str, severity: int, ids: Sequence[str] | Tenso
     keys = ids if isinstance(ids, Tensor) else digests(ids)
     if keys.dtype != torch.int64:
         raise DataError("ids as text or int64 digests", str(keys.dtype), "make digests with `digests`")
-    corruption = CORRUPTIONS[name]
-    part = max(1, _PIXELS[images.device.type] // (images.shape[2] * images.shape[3]))
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for start in range(0, len(images), part):
-        few, some = images[start : start + part].contiguous(), keys[start : start + part]
-        streams = Streams(some, f"{name}/{severity}", seed, images.device)
-        result[start : start + part] = corruption(few, severity, streams)
+
+    def do(start: int, stop: int) -> None:
+        streams = Streams(keys[start:stop], f"{name}/{severity}", seed, images.device)
+        result[start:stop] = CORRUPTIONS[name](images[start:stop].contiguous(), severity, streams)
+
+    _in_parts(do, images)
     return result
+
+
+def _in_parts(do: Callable[[int, int], None], images: Tensor) -> None:
+    """Calls `do` for the first and past the last image of every part; on a CPU, one part on each core.
+
+    A part's operations are short. Threads that wait for one another at the end of each lose more than they win, much
+    more on a busy machine, so each part has one thread from its first operation to its last.
+    """
+    part = max(1, _PIXELS[images.device.type] // (images.shape[2] * images.shape[3]))
+    threads = torch.get_num_threads() if images.device.type == "cpu" else 1
+    part = max(1, min(part, -(-len(images) // threads)))
+    bounds = [(start, min(start + part, len(images))) for start in range(0, len(images), part)]
+    if threads == 1 or len(bounds) < 2:
+        for start, stop in bounds:
+            do(start, stop)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for done in [pool.submit(do, start, stop) for start, stop in bounds]:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)

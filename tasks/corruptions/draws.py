@@ -90,7 +90,7 @@ class Streams:
         """Counts of a Poisson process with mean images / 255 * scale: int32, the shape of `images` (uint8 (B, ...)).
 
         By the alias method (Walker 1977): 8 bits choose a column of the grey value's table, 16 decide between the
-        column's two counts. A count's probability is exact to 2^-24.
+        column's two counts. A count's probability is exact to 2^-22.
         """
         bits = self.bits(tuple(images.shape[1:]), lane)
         cell = (bits & 0xFF).add_(images.int(), alpha=256)
@@ -138,24 +138,18 @@ def _quantile_table(device: torch.device) -> Tensor:
 @cache
 def _alias_table(scale: float, device: torch.device) -> Tensor:
     """For 256 grey values, 256 columns of threshold << 16 | count above << 8 | count below: int32 (65536,)."""
-    counts = np.arange(256)
-    table = np.zeros((256, 256), dtype=np.int64)
-    for value in range(256):
-        table[value] = _alias_row(poisson.pmf(counts, value / 255.0 * scale))
-    return torch.from_numpy(table.astype(np.uint32).view(np.int32).reshape(-1)).to(device)
-
-
-def _alias_row(probability: np.ndarray) -> np.ndarray:
-    """Walker's table of one distribution over 0..255, thresholds of 16 bits."""
-    share = probability / probability.sum() * 256
-    below, above, threshold = np.arange(256), np.arange(256), np.ones(256)
-    poor, rich = [i for i in range(256) if share[i] < 1], [i for i in range(256) if share[i] >= 1]
-    while poor and rich:
-        i, j = poor.pop(), rich[-1]
-        threshold[i], above[i] = share[i], j
-        share[j] -= 1 - share[i]
-        if share[j] < 1:
-            poor.append(rich.pop())
+    levels, every = np.arange(256), np.arange(256)
+    share = poisson.pmf(every, levels[:, None] / 255.0 * scale)
+    share *= 256 / share.sum(1, keepdims=True)
+    threshold, above = np.ones((256, 256)), np.tile(every, (256, 1))
+    for _ in range(255):  # in every row the poorest column left is filled up by the richest
+        poor, rich = np.where(share < 1, share, 2).argmin(1), share.argmax(1)
+        part = share[levels, poor]
+        short = part < 1
+        threshold[levels[short], poor[short]], above[levels[short], poor[short]] = part[short], rich[short]
+        share[levels, rich] -= np.where(short, 1 - part, 0)
+        share[levels[short], poor[short]] = 1  # and is done with
     # a full column gives its own count on both sides, so that a threshold of 2^16 - 1 loses nothing
     cut = np.minimum(np.round(threshold * 65536), 65535).astype(np.int64)
-    return cut << 16 | above << 8 | below
+    table = (cut << 16 | above << 8 | every).astype(np.uint32).view(np.int32)
+    return torch.from_numpy(table.reshape(-1)).to(device)

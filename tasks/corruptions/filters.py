@@ -135,7 +135,8 @@ def _certain(sums: Tensor, terms: int, planes: Tensor, radius: int, mode: str, s
         flat: what `summed` makes of flat windows of the levels 0..255.
     """
     nearest = sums.round()
-    doubtful = (sums - nearest).abs_() < terms * _EPS * 255
+    slack = min(terms, 6 * terms**0.5) * _EPS * 255  # errors of rounding do not all point the same way
+    doubtful = nearest.sub_(sums).abs_() < slack
     result = sums.clamp_(0, 255).to(torch.uint8)
     wide = extended(extended(planes, 1, radius, mode), 2, radius, mode)
     is_flat = _flat(wide, radius)
@@ -197,13 +198,13 @@ def shifted_sum(x: Tensor, rows: np.ndarray, columns: np.ndarray, weights: np.nd
     start = start.view(batch * channels, -1)
     factors = torch.from_numpy(weights).to(x.device).repeat_interleave(channels, 0)
     total = torch.zeros(batch * channels, run, dtype=factors.dtype, device=x.device)
+    values = torch.empty(batch * channels, run, dtype=x.dtype, device=x.device)
+    product = torch.empty_like(total)
     for tap in range(weights.shape[1]):
-        values = runs.index_select(0, start[:, tap])
-        if total.is_floating_point():  # two roundings, not one: they are the reference's
-            total += values.mul_(factors[:, tap, None])
-        elif (weights[:, tap] == weights[0, tap]).all():
-            total.add_(values, alpha=int(weights[0, tap]))
-        else:
-            total += values * factors[:, tap, None]
+        torch.index_select(runs, 0, start[:, tap], out=values)
+        if not total.is_floating_point() and (weights[:, tap] == weights[0, tap]).all():
+            total.add_(product.copy_(values), alpha=int(weights[0, tap]))
+        else:  # two roundings where there are any: they are the reference's
+            total += torch.mul(values, factors[:, tap, None], out=product)
     total = pad(total, (0, pitch - width)).view(batch, channels, height, pitch)
     return total[..., :width]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -231,19 +230,3 @@ def test_spatter_is_equal_given_the_same_normals(severity: int, images: np.ndarr
     level, share = different(found[~dry], wanted[~dry])
     # distances to an edge are sums of 1.4 and 2.1969 in single precision, whose order is not the reference's
     assert level <= 3 and share < 1e-3
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_the_number_of_threads_changes_nothing(one_thread: None) -> None:
-    x, ids = tensor(pictures(96, 80)), ["a", "b", "c"]
-    alone = {name: corrupt(x, name, 3, ids) for name in CORRUPTIONS}
-    torch.set_num_threads(2)
-    for name, wanted in alone.items():
-        assert torch.equal(corrupt(x, name, 3, ids), wanted), name
