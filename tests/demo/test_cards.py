@@ -45,7 +45,7 @@ def test_the_demo_asks_four_models_for_the_frozen_battery_and_segmentation(tmp_p
     ]
     assert {entry.datasets for entry in pooled} == {("scenes",)} and asked.datasets["scenes"] == "scenes:"
     dense = [entry for entry in asked.tasks if entry.task == "segmentation"]
-    assert [entry.protocol for entry in dense] == ["seg/linear@tiny", "seg/knn@tiny"]
+    assert [entry.protocol for entry in dense] == ["seg/linear@tiny"]
     for entry in dense:
         protocol = load_protocol(load_task("segmentation"), entry.protocol, entry.settings)
         assert protocol.size == 128 and entry.datasets == ("scenes128",)
