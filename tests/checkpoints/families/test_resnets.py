@@ -232,6 +232,23 @@ WRITERS: dict[str, tuple[str, str, Write]] = {
             "optimizer": OPTIMIZER,
         },
     ),
+    "interclr": (
+        "openselfsup",
+        "state_dict.backbone",
+        lambda own, other: {
+            "meta": {"epoch": 200},
+            "state_dict": under("encoder_q.0.", own)
+            | layers("encoder_q.1.mlp")
+            | under("encoder_k.0.", other)
+            | layers("encoder_k.1.mlp")
+            | layers("inter_neck_q.mlp")
+            | layers("inter_neck_k.mlp")
+            | under("backbone.", own)
+            | layers("neck.mlp")
+            | {"memory_bank.feature_bank": torch.ones(9, 4), "queue": torch.ones(4, 9), "queue_ptr": torch.tensor([0])},
+            "optimizer": OPTIMIZER,
+        },
+    ),
     "orl": (
         "openselfsup",
         "state_dict.backbone",
