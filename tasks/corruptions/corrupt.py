@@ -41,7 +41,7 @@ def corrupt(images: Tensor, name: str, severity: int, ids: Sequence[str] | Tenso
     """
     if name not in CORRUPTIONS:
         raise SuiteError("the name of a corruption", repr(name), nearest(name, CORRUPTIONS))
-    if severity not in (1, 2, 3, 4, 5):
+    if not isinstance(severity, int) or severity not in (1, 2, 3, 4, 5):
         raise SuiteError("a severity from 1 to 5", f"{severity!r} for {name}", "choose one of 1, 2, 3, 4, 5")
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
         found = f"{images.dtype} of shape {tuple(images.shape)}"
@@ -70,7 +70,7 @@ def _in_parts(do: Callable[[int, int], None], images: Tensor) -> None:
     A part's operations are short. Threads that wait for one another at the end of each lose more than they win, much
     more on a busy machine, so each part has one thread from its first operation to its last.
     """
-    part = max(1, _PIXELS[images.device.type] // (images.shape[2] * images.shape[3]))
+    part = max(1, _PIXELS.get(images.device.type, _PIXELS["cuda"]) // (images.shape[2] * images.shape[3]))
     threads = torch.get_num_threads() if images.device.type == "cpu" else 1
     part = max(1, min(part, -(-len(images) // threads)))
     bounds = [(start, min(start + part, len(images))) for start in range(0, len(images), part)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ def _words(keys: Tensor, count: int, lane: int) -> Tensor:
     return _mixed(keys[:, None] + _steps(count, lane, keys.device))
 
 
-@cache
+@lru_cache(maxsize=16)  # not all: images may come in many sizes
 def _steps(count: int, lane: int, device: torch.device) -> Tensor:
     """What each position adds to a key."""
     return (torch.arange(count, device=device) + (1 + lane * _LANE)) * _GOLDEN

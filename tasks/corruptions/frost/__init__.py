@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 COUNT = 5
+HEIGHT, WIDTH = 448, 672  # of each picture
 
 
 def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
@@ -24,7 +25,8 @@ def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> T
         width: likewise.
         device: of the result.
     """
-    pictures = _enlarged(height, width, device)
+    # the reference's rule: 1.1 times what covers the image, never less than 1.1 times the picture's own size
+    pictures = _enlarged(max(1.0, height / HEIGHT, width / WIDTH) * 1.1, device)
     rows, columns = pictures.shape[2:]
     which, top, left = (np.floor(draws * [COUNT, rows - height, columns - width])).astype(np.int64).T
     runs = pictures.view(-1).as_strided((pictures.numel() - width + 1, width), (1, 1))
@@ -33,12 +35,11 @@ def crops(draws: np.ndarray, height: int, width: int, device: torch.device) -> T
     return runs.index_select(0, torch.from_numpy(start.reshape(-1)).to(device)).view(-1, 3, height, width)
 
 
-@cache
-def _enlarged(height: int, width: int, device: torch.device) -> Tensor:
-    """All pictures by the reference's rule: 1.1 times what covers the image, never less than 1.1 times their size."""
+@lru_cache(maxsize=4)
+def _enlarged(factor: float, device: torch.device) -> Tensor:
+    """All pictures, enlarged: uint8 (COUNT, 3, height, width)."""
     files = [Path(__file__).with_name(f"{number}.jpg") for number in range(1, COUNT + 1)]
     pictures = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in files]).permute(0, 3, 1, 2)
-    factor = max(1.0, height / pictures.shape[2], width / pictures.shape[3]) * 1.1
-    size = [ceil(side * factor) for side in pictures.shape[2:]]
+    size = [ceil(side * factor) for side in (HEIGHT, WIDTH)]
     larger = interpolate(pictures.float(), size=size, mode="bicubic")
     return larger.round_().clamp_(0, 255).to(torch.uint8).contiguous().to(device)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-HEIGHT, WIDTH = 448, 672
+from tasks.corruptions.frost import HEIGHT, WIDTH
+
 _FINE = 2  # drawn this much larger, then averaged
 Array = NDArray[np.float64]
 
