@@ -110,7 +110,7 @@ def test_the_head_after_some_steps_is_that_of_the_recipe_written_out(tmp_path: P
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        expected.append(float(loss))
+        expected.append(float(loss.detach()))
     found = predict_augmented(inputs, protocol, seed=3)
     curve = found.details["loss_curve"]
     assert curve["step"] == [1, 2, 3, 4, 5, 6] and curve["loss"] == pytest.approx(expected, rel=1e-3, abs=1e-4)

@@ -196,7 +196,7 @@ def test_distortions_are_as_frequent_and_as_strong_as_promised() -> None:
 
 def test_sizes_follow_the_ratio_and_the_flip_its_share() -> None:
     draws, mask = np.random.default_rng(0), np.zeros((300, 400), np.uint16)
-    settings = ViewSettings(name="p")
+    settings = ViewSettings(name="p", cat_max_ratio=1.0)
     found = [drawn_view(mask, settings, 512, draws) for _ in range(400)]
     shorts = np.array([one.size[0] for one in found])
     assert 256 <= shorts.min() < 270 and 1000 < shorts.max() <= 1024
