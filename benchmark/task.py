@@ -22,7 +22,7 @@ from benchmark.data.annotations import Kind, MaskReader
 from benchmark.data.dataset import Split
 from benchmark.errors import NotApplicable
 from benchmark.features.maps import PatchMaps
-from benchmark.protocol import DenseSettings, ProtocolSettings
+from benchmark.protocol import DenseSettings, ImageSettings, ProtocolSettings
 
 Need = Literal["pooled", "patch", "backbone", "head"]
 
@@ -163,6 +163,19 @@ class ImageInputs:
 
 
 @dataclass(frozen=True)
+class ShiftInputs:
+    """What the runner hands to a task that needs `pooled` and `backbone`: it fits on features and changes images.
+
+    Attributes:
+        features: of the images as they are.
+        images: the same images, in the same order, with the encoder as its own preprocessing has it.
+    """
+
+    features: Inputs
+    images: ImageInputs
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What `Task.predict` returns and the store keeps.
 
@@ -187,7 +200,8 @@ class Task(ABC):
         version: raised when the task's figures change under unchanged protocols.
         summary: one line for `list tasks`.
         needs: what the runner must prepare: `pooled` features make it an `Inputs`, `patch` maps a `DenseInputs`, the
-            `backbone` an `ImageInputs`. A protocol may have needs of its own, see `needs_of`.
+            `backbone` an `ImageInputs`, `pooled` and `backbone` both a `ShiftInputs`. A protocol may have needs of its
+            own, see `needs_of`.
         learns: the kind of annotation that it learns and is judged on.
         scorer: the scorer's registered name (`classification`).
         headline: the metric that stands for the task in a wide table (`top1@k20`); a protocol that lacks it names
@@ -232,11 +246,13 @@ class Task(ABC):
             raise NotApplicable("one label per image", "a multi-label dataset", f"{self.name} has no meaning there")
 
     def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
-        """Says before anything runs whether a dense protocol can be run on an encoder opened for its size.
+        """Says before anything runs whether a protocol can be run on an encoder, opened for its size.
 
         Raises:
             NotApplicable: it cannot, here for want of maps; the cell is listed and skipped.
         """
+        if not isinstance(protocol, DenseSettings | ImageSettings):
+            return
         layers = protocol.layers if isinstance(protocol, DenseSettings) else 1
         if backbone.depth < layers:
             found = f"{backbone.depth} in {backbone.arch}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -55,8 +56,38 @@ def criterion_of(protocol: LogisticSettings, dataset: str, multilabel: bool) -> 
     return "mean_per_class" if protocol.metric_by_dataset and name in _PER_CLASS else "top1"
 
 
+@dataclass(frozen=True)
+class LogisticHead:
+    """A classifier whose penalty was chosen on held-out data, fitted again on all of train.
+
+    Attributes:
+        logits: (M, D) features -> (M, C).
+        temperature: of temperature scaling, fitted on the held-out data; None with several labels per image.
+        how, held_out: what the penalty was chosen on, and how many samples that are.
+        details: JSON-able facts.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    temperature: float | None
+    how: str
+    held_out: int
+    details: dict[str, Any]
+
+
 def predict_logistic(inputs: Inputs, protocol: LogisticSettings, seed: int) -> Predictions:
     """Chooses a penalty, fits again and predicts the reported split.
+
+    Raises:
+        NotApplicable: nothing can be held out.
+    """
+    head = fit_logistic(inputs, protocol, seed)
+    scores = head.logits(inputs.test.features)
+    table = reported_rows(inputs, scores, logits=not inputs.multilabel, temperature=head.temperature)
+    return Predictions(table, head.how, head.held_out, head.details)
+
+
+def fit_logistic(inputs: Inputs, protocol: LogisticSettings, seed: int) -> LogisticHead:
+    """Chooses a penalty and fits again; the reported split is not looked at.
 
     Raises:
         NotApplicable: nothing can be held out.
@@ -88,8 +119,6 @@ def predict_logistic(inputs: Inputs, protocol: LogisticSettings, seed: int) -> P
         float(path.lambdas[chosen]),
         n_classes=len(columns),
     )
-    logits = _all_classes(final, prepare(inputs.test.features), columns, len(inputs.classes))
-    table = reported_rows(inputs, logits, logits=not inputs.multilabel, temperature=temperature)
     details: dict[str, Any] = {
         "lambda": float(path.lambdas[chosen]),
         "criterion": criterion,
@@ -105,7 +134,13 @@ def predict_logistic(inputs: Inputs, protocol: LogisticSettings, seed: int) -> P
             inputs.classes[c] for c in sorted(set(range(len(inputs.classes))) - set(columns.tolist()))
         ],
     }
-    return Predictions(table, parts.how, len(parts.val), details)
+    return LogisticHead(
+        logits=lambda features: _all_classes(final, prepare(features), columns, len(inputs.classes)),
+        temperature=temperature,
+        how=parts.how,
+        held_out=len(parts.val),
+        details=details,
+    )
 
 
 def _preparation(protocol: LogisticSettings, split: SplitFeatures) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+def words(text: str) -> str:
+    """Text out of the cells of a table, in one line."""
+    return " ".join(re.sub("[│┃]", " ", text).split())
 
 
 @dataclass

@@ -17,6 +17,8 @@ class Definition:
     summary: str
 
 
+_OVER = "mean over the fifteen corruptions"
+
 _VOC = "by PASCAL VOC's protocol at eleven recalls, @area: the area under the curve"
 
 DEFINITIONS: dict[str, Definition] = {
@@ -59,6 +61,9 @@ DEFINITIONS: dict[str, Definition] = {
             ("ARl", "AR100 of objects above 96 x 96 pixels", ""),
         )
     },
+    "error": Definition(False, "percent", "top-1 error; of one corruption, the mean over its severities"),
+    "mean_error": Definition(False, "percent", f"top-1 error, {_OVER} and their five severities"),
+    "mean_drop": Definition(False, "percent", f"top-1 error above that of clean images, {_OVER} and severities"),
 }
 
 

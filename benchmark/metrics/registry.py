@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
-from benchmark.metrics import classification, columns, episodes, multilabel, segmentation
+from benchmark.metrics import classification, columns, corruptions, episodes, multilabel, segmentation
 from benchmark.metrics.detection import coco, voc
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
@@ -50,6 +50,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("multilabel", multilabel.VERSION, multilabel.estimates),
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
+        ("corruptions", corruptions.VERSION, corruptions.estimates),
         ("detection", coco.VERSION, coco.estimates),
         ("detection-voc", voc.VERSION, voc.estimates),
     )

@@ -17,8 +17,9 @@ from benchmark.runner.cells import Cell, preprocessing_of
 from benchmark.runner.encoded import Encoded
 from benchmark.runner.models import ModelShelf
 from benchmark.runner.plan import Plan
+from benchmark.runner.pooled import InputsCache
 from benchmark.runner.reporter import Reporter
-from benchmark.task import ImageInputs
+from benchmark.task import ImageInputs, Inputs, ShiftInputs
 
 
 def seen_images(plan: Plan, dataset: Dataset, limit: int | None, reporter: Reporter) -> Encoded:
@@ -40,6 +41,15 @@ def seen_images(plan: Plan, dataset: Dataset, limit: int | None, reporter: Repor
             skipped[name] = tuple(split.ids[position].as_py() for position in sorted(bad))
             splits[name] = _without(split, bad)
     return Encoded(splits, skipped)
+
+
+def kept_images(encoded: Encoded) -> Encoded:
+    """The images that have features, in the same order."""
+    splits = dict(encoded.splits)
+    for name, features in encoded.sets.items():
+        if features.skipped:
+            splits[name] = chosen_images(splits[name], features.kept, f"without {sorted(features.skipped)}")
+    return Encoded(splits, encoded.skipped)
 
 
 def _without(split: Split, bad: dict[int, str]) -> Split:
@@ -90,3 +100,17 @@ class ImageInputsOf:
             workers=self._plan.request.workers,
             progress=progress,
         )
+
+
+class ShiftInputsOf:
+    """Inputs of the tasks on pooled features; for those that ask for images too, both."""
+
+    def __init__(self, features: InputsCache, images: ImageInputsOf) -> None:
+        self._features, self._images = features, images
+
+    def __call__(self, cell: Cell, progress: Callable[[int, int, str], None]) -> Inputs | ShiftInputs:
+        """The inputs of a cell."""
+        features = self._features(cell, progress)
+        if "backbone" not in cell.planned.needs:
+            return features
+        return ShiftInputs(features, self._images(cell, progress))

@@ -156,9 +156,10 @@ def _check_kind(card: ModelCard, planned: PlannedTask, dataset: Dataset, shelf: 
     if learns not in dataset.kinds:
         what = {"labels": "a class per image", "masks": "masks", "objects": "boxes"}[learns]
         raise NotApplicable(what, f"{' and '.join(sorted(dataset.kinds))} only", "use another source")
-    if not isinstance(protocol, DenseSettings | ImageSettings):
-        return
     backbone = shelf.open(card)
+    if not isinstance(protocol, DenseSettings | ImageSettings):
+        planned.task.check_encoder(protocol, backbone)
+        return
     try:
         opened = shelf.under(card, preprocessing_of(backbone, protocol))
     except BackboneError as error:  # it was built for its own size, so this one is the reason

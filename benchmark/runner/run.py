@@ -14,9 +14,9 @@ from benchmark.data.dataset import Dataset
 from benchmark.results.store import ResultStore
 from benchmark.runner.cell import run_cell
 from benchmark.runner.cells import Cell, preprocessing_of
-from benchmark.runner.dense import DenseInputsCache, patch_maps
+from benchmark.runner.dense import patch_maps
 from benchmark.runner.encoded import Encoded
-from benchmark.runner.images import ImageInputsOf, scratch_of, seen_images
+from benchmark.runner.images import ImageInputsOf, ShiftInputsOf, kept_images, scratch_of, seen_images
 from benchmark.runner.models import ModelShelf
 from benchmark.runner.passes import dense_groups, image_groups
 from benchmark.runner.plan import Plan
@@ -25,7 +25,7 @@ from benchmark.runner.provenance import hardware, new_run_id, now
 from benchmark.runner.reporter import Reporter
 from benchmark.runner.summary import Summary
 
-InputsOf = InputsCache | DenseInputsCache | ImageInputsOf
+InputsOf = Callable[[Cell, Callable[[int, int, str], None]], Any]
 
 
 class _RunLog:
@@ -91,7 +91,7 @@ def _run_model(
             geometry = preprocessing_of(backbone, cell.planned.protocol).key()
             groups.setdefault((cell.dataset, geometry), []).append(cell)
     prepared: list[tuple[list[Cell], Callable[[], tuple[Encoded, InputsOf]]]] = [
-        (group, partial(_pooled, plan, backbone, plan.datasets[name], group, reporter))
+        (group, partial(_pooled, plan, shelf, backbone, plan.datasets[name], group, reporter))
         for (name, _), group in groups.items()
     ]
     prepared += [
@@ -125,10 +125,12 @@ def _run_model(
 
 
 def _pooled(
-    plan: Plan, backbone: Backbone, dataset: Dataset, group: Sequence[Cell], reporter: Reporter
-) -> tuple[Encoded, InputsCache]:
+    plan: Plan, shelf: ModelShelf, backbone: Backbone, dataset: Dataset, group: Sequence[Cell], reporter: Reporter
+) -> tuple[Encoded, InputsOf]:
     encoded = pooled_features(plan, backbone, dataset, group, reporter)
-    return encoded, InputsCache(plan, backbone, dataset, encoded)
+    return encoded, ShiftInputsOf(
+        InputsCache(plan, backbone, dataset, encoded), ImageInputsOf(plan, shelf, dataset, kept_images(encoded))
+    )
 
 
 def _images(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
-from tests.command import CommandLine
+from tests.command import CommandLine, words
 
 SCENES = "scenes=scenes:?train=16&test=6&classes=3&size=64&difficulty=0"
 RESNET = ("--checkpoint", "random:resnet10t", "--preprocess", "size=64")
@@ -108,11 +107,6 @@ def test_a_stopped_training_ends_as_one_that_was_not(
     assert outcome.code == 0, outcome.err
     one, other = (results(tmp_path / folder)[name] for folder in ("whole", "cut"))
     assert one["metrics"] == other["metrics"] and one["predictions_sha256"] == other["predictions_sha256"]
-
-
-def words(text: str) -> str:
-    """Text out of the cells of a table, in one line."""
-    return " ".join(re.sub("[│┃]", " ", text).split())
 
 
 def test_what_a_detector_cannot_stand_on_is_listed_and_skipped(cli: CommandLine, tmp_path: Path) -> None:
