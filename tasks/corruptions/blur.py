@@ -57,7 +57,7 @@ def glass_blur(images: Tensor, moves: Tensor, sigma: float, reach: int, rounds: 
 
     Args:
         images: uint8 (B, 3, H, W).
-        moves: where each pixel is taken from, int32 (B, rounds, H - 2 reach, W - 2 reach, 2): steps to the right and
+        moves: where each pixel is taken from, int32 (B, rounds, 2, H - 2 reach, W - 2 reach): steps to the right and
             down, each in -reach .. reach - 1, for the rows and columns reach + 1 .. size - reach, lowest first.
         sigma: of both filters.
         reach: the border that no pixel is taken into.
@@ -66,16 +66,18 @@ def glass_blur(images: Tensor, moves: Tensor, sigma: float, reach: int, rounds: 
     if moves.shape[1] != rounds:
         raise ValueError(f"expected {rounds} rounds of moves; found {moves.shape[1]}")
     x = filters.gaussian_levels(images, sigma)
-    source = scattered(moves, images.shape[2], images.shape[3], reach)
     batch, channels, height, width = x.shape
-    planes = torch.arange(batch * channels, device=x.device, dtype=torch.int32).view(batch, channels, 1)
-    pixels = (source[:, None] + planes * (height * width)).view(-1)
-    x = x.view(-1).index_select(0, pixels).view(x.shape)
+    source = scattered(moves, height, width, reach).view(batch, 1, -1)
+    # from a position among the planes of one channel to one among all planes
+    image = torch.arange(batch, device=x.device, dtype=torch.int32).view(-1, 1, 1)
+    channel = torch.arange(channels, device=x.device, dtype=torch.int32).view(1, -1, 1)
+    pixels = source + (image * (channels - 1) + channel) * (height * width)
+    x = x.view(-1).index_select(0, pixels.view(-1)).view(x.shape)
     return filters.gaussian_levels(x, sigma)
 
 
 def scattered(moves: Tensor, height: int, width: int, reach: int) -> Tensor:
-    """Where every pixel comes from in the end: int32 (B, H * W), positions in the image.
+    """Where every pixel comes from in the end: int32 (B * H * W), positions among all images' pixels.
 
     The reference goes through the pixels from the last to the first and *copies* x[h + dy, w + dx] to x[h, w] (its swap
     of array views is none). So a pixel gets its source's old value if the source comes later in that walk, or the value
@@ -83,33 +85,28 @@ def scattered(moves: Tensor, height: int, width: int, reach: int) -> Tensor:
     by pointer doubling gives every pixel's origin at once, in as many steps as the chain's length has binary digits.
     """
     batch, rounds = moves.shape[:2]
-    size, device = height * width, moves.device
-    here = torch.arange(size, device=device, dtype=torch.int32).view(height, width)
+    total, device = batch * height * width, moves.device
     walked = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
-    rows, columns = (
-        torch.arange(reach + 1, length - reach + 1, device=device, dtype=torch.int32) for length in (height, width)
-    )
-    image = torch.arange(batch, device=device, dtype=torch.int32)[:, None]
-    origin = here.view(1, -1).expand(batch, -1)
+    origin = torch.arange(total, device=device, dtype=torch.int32)
+    here = origin.view(batch, height, width)[:, walked[0], walked[1]].contiguous()
+    last = height - reach, width - reach
+    rows, columns = (torch.arange(reach + 1, end + 1, device=device, dtype=torch.int32) for end in last)
     for turn in range(rounds):
-        # node p: what pixel p has been given; node size + p: what it had before this round
-        row, column = rows[:, None] + moves[:, turn, ..., 1], columns + moves[:, turn, ..., 0]
-        target = row * width + column
-        given = (row > reach) & (row <= height - reach) & (column > reach) & (column <= width - reach)
-        given &= target > here[walked]
-        target += given.logical_not().int() * size
-        nodes = torch.arange(size, 2 * size, device=device, dtype=torch.int32).repeat(batch, 2).view(batch, 2, size)
-        nodes[:, 0].view(batch, height, width)[:, walked[0], walked[1]] = target
-        while int(nodes[:, 0].amin()) < size:
-            nodes[:, 0] = _pick(nodes.view(batch, -1), nodes[:, 0], image)
-        origin = _pick(origin, nodes[:, 0] - size, image)
+        # node p: what pixel p is given in this round; node total + p: what it had before
+        column, row = moves[:, turn, 0] + columns, moves[:, turn, 1] + rows[:, None]
+        target = (moves[:, turn, 1] * width).add_(moves[:, turn, 0]).add_(here)
+        given = target > here
+        for at, end in ((row, last[0]), (column, last[1])):
+            given &= at.sub_(reach + 1) >= 0
+            given &= at < end - reach
+        target += given.logical_not_().int().mul_(total)
+        nodes = torch.arange(total, 2 * total, device=device, dtype=torch.int32).repeat(2)
+        now = nodes[:total]
+        now.view(batch, height, width)[:, walked[0], walked[1]] = target
+        while int(now.amin()) < total:
+            now.copy_(nodes.index_select(0, now))
+        origin = origin.index_select(0, now.sub_(total))
     return origin
-
-
-def _pick(table: Tensor, index: Tensor, image: Tensor) -> Tensor:
-    """table[b, index[b]] for every image b: (B, N) of int32."""
-    flat = (index + image * table.shape[1]).view(-1)
-    return table.reshape(-1).index_select(0, flat).view(index.shape)
 
 
 def motion_blur(images: Tensor, angles: np.ndarray, radius: int, sigma: float) -> Tensor:

@@ -36,8 +36,9 @@ def digests(ids: Sequence[str]) -> Tensor:
 
 def _mixed(words: Tensor) -> Tensor:
     """splitmix64's finaliser, in place. A right shift of int64 copies the sign, so its high bits are masked off."""
+    high = torch.empty_like(words)
     for shift, factor in ((30, _FIRST), (27, _SECOND), (31, None)):
-        words ^= (words >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+        words ^= torch.bitwise_right_shift(words, shift, out=high).bitwise_and_((1 << (64 - shift)) - 1)
         if factor is not None:
             words *= factor
     return words
@@ -74,7 +75,7 @@ class Streams:
 
     def uniforms(self, shape: tuple[int, ...], lane: int) -> Tensor:
         """Uniform in [0, 1), in steps of 2^-24: float32 (B, *shape)."""
-        return (self.bits(shape, lane) >> 8).bitwise_and_((1 << 24) - 1).float().mul_(2.0**-24)
+        return self.bits(shape, lane).bitwise_right_shift_(8).bitwise_and_((1 << 24) - 1).float().mul_(2.0**-24)
 
     def normals(self, shape: tuple[int, ...], lane: int) -> Tensor:
         """Standard normal, one of 65,536 equally likely quantiles (see `normal_quantiles`): float32 (B, *shape)."""
@@ -84,7 +85,7 @@ class Streams:
     def integers(self, shape: tuple[int, ...], below: int, lane: int) -> Tensor:
         """Integers from 0 to `below` - 1 (at most 2^15), each as likely to 2^-16: int32 (B, *shape)."""
         parts = self._parts(shape, lane, torch.int16).int().bitwise_and_(0xFFFF)
-        return (parts * below) >> 16
+        return parts.mul_(below).bitwise_right_shift_(16)
 
     def poisson(self, images: Tensor, scale: float, lane: int) -> Tensor:
         """Counts of a Poisson process with mean images / 255 * scale: int32, the shape of `images` (uint8 (B, ...)).

@@ -61,7 +61,7 @@ def _bits(streams: Streams, images: Tensor, amount: float) -> Drawn:
 
 def _moves(streams: Streams, images: Tensor, sigma: float, reach: int, rounds: int) -> Drawn:
     height, width = (size - 2 * reach for size in images.shape[2:])
-    return (streams.integers((rounds, height, width, 2), 2 * reach, 0) - reach,)
+    return (streams.integers((rounds, 2, height, width), 2 * reach, 0).sub_(reach),)
 
 
 def _angles(streams: Streams, images: Tensor, *parameters: float) -> Drawn:

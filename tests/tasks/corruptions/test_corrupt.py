@@ -87,7 +87,7 @@ def test_angles_fall_in_the_papers_ranges_and_frost_uses_every_picture_everywher
     _, falls = CORRUPTIONS["snow"].draw(some, few[:, :, :1, :1], *CORRUPTIONS["snow"].parameters[0])
     assert -135 <= falls.min() < -134 and -46 < falls.max() < -45
     (moves,) = CORRUPTIONS["glass_blur"].draw(some, few[:4000], 1.5, 4, 2)
-    assert moves.shape == (4000, 2, 24, 24, 2) and moves.min() == -4 and moves.max() == 3
+    assert moves.shape == (4000, 2, 2, 24, 24) and moves.min() == -4 and moves.max() == 3
     draws = np.array([[(i + 0.5) / COUNT, at, at] for i in range(COUNT) for at in (0.0, 0.999999)])
     ice = crops(draws, 224, 224, torch.device("cpu"))
     assert len({picture.numpy().tobytes() for picture in ice}) == 2 * COUNT
@@ -126,7 +126,7 @@ def test_memory_is_that_of_a_part_however_large_the_batch(name: str, one_thread:
     """No single array has more than 32 bytes for a value of a part (the batch's result aside)."""
     x = torch.zeros(160, 3, 64, 64, dtype=torch.uint8)
     x[:, :, 20:40] = 200
-    part = 4 * 224**2 * 3
+    part = 8 * 224**2 * 3
     assert x.numel() > 1.5 * part
     with Largest() as largest:
         corrupt(x, name, 5, [str(i) for i in range(160)])

@@ -146,7 +146,7 @@ def test_glass_blur_is_equal_to_the_bit_given_the_same_moves(severity: int, imag
     height, width = images.shape[1:3]
     moves = reference.glass_moves(height, width, reach, rounds, 5)
     moves = moves[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
-    drawn = torch.from_numpy(moves.copy()).expand(len(images), -1, -1, -1, -1)
+    drawn = torch.from_numpy(moves.transpose(0, 3, 1, 2).copy()).expand(len(images), -1, -1, -1, -1)
     assert torch.equal(ours("glass_blur", images, severity, drawn), theirs("glass_blur", images, severity, seed=5))
 
 
