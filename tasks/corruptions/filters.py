@@ -80,20 +80,20 @@ def _flat_gaussian(sigma: float, device: torch.device) -> Tensor:
 
 def symmetric_levels(images: Tensor, kernel: np.ndarray) -> Tensor:
     """Correlation of uint8 images (B, C, H, W) with float32 (k, k), mirrored at the outermost pixels' centres."""
-    planes, radius = images.flatten(0, 1), len(kernel) // 2
-    used = np.flatnonzero(kernel.max(0) > 1e-9)  # an edge that no sum in single precision can feel
-    inner = torch.from_numpy(kernel[used[0] : used[-1] + 1, used[0] : used[-1] + 1]).to(images.device)
+    planes = images.flatten(0, 1)
+    used = np.flatnonzero(kernel.max(0) > 1e-9)  # beyond lie weights of 1e-22, which no double precision sum can feel
+    kernel = kernel[used[0] : used[-1] + 1, used[0] : used[-1] + 1]
+    radius, weights = len(kernel) // 2, torch.from_numpy(kernel).to(images.device)
     x = planes.float()
     for dim in (1, 2):
-        x = extended(x, dim, len(inner) // 2, "mirror")
-    exact = torch.from_numpy(kernel).double().to(images.device)
+        x = extended(x, dim, radius, "mirror")
+    exact = weights.double().flatten()
 
     def summed(windows: Tensor) -> Tensor:
-        return (windows.double().flatten(1) @ exact.flatten()).clamp_(0, 255).to(torch.uint8)
+        return (windows.double().flatten(1) @ exact).clamp_(0, 255).to(torch.uint8)
 
     flat = summed(_flat_windows(len(kernel)).to(images.device))
-    sums = _correlated(x, inner)
-    return _certain(sums, len(used) ** 2, planes, radius, "mirror", summed, flat).view(images.shape)
+    return _certain(_correlated(x, weights), kernel.size, planes, radius, "mirror", summed, flat).view(images.shape)
 
 
 def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
