@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.annotations import Kind
 from benchmark.data.dataset import Dataset
-from benchmark.errors import RequestError
+from benchmark.errors import DataError, RequestError
 from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import (
     DataRecord,
@@ -69,6 +69,8 @@ def run_cell(
         except OSError:
             raise  # the machine's trouble, not the cell's
         except Exception as error:
+            if isinstance(error, DataError) and "backbone" in cell.planned.needs:
+                raise  # it reads the images itself: what it cannot read is the data's trouble
             logger.exception("cell failed: %s", cell.key)
             failure = _error_record(error)
     if failure is not None:

@@ -95,8 +95,11 @@ class Reporter:
             stored = sum(each.stored for each in plan.passes)
             if stored:
                 self.say(f"to store: {stored / 1e9:,.1f} GB of patch features in {escape(str(plan.request.cache))}")
-        elif plan.todo():
+        elif any(set(cell.planned.needs) & {"pooled", "patch"} for cell in plan.todo()):
             self.say("to encode: nothing, all features are stored")
+        reading = sum("backbone" in cell.planned.needs for cell in plan.todo())
+        if reading:
+            self.say(f"cells that read images themselves, to train on them or to change them: {reading}")
 
     @contextlib.contextmanager
     def bar(self, label: str, unit: str = "") -> Iterator[Update]:

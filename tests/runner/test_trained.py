@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("mmcv", reason="the dense extra is not installed")
 
@@ -117,6 +119,33 @@ def test_what_a_detector_cannot_stand_on_is_listed_and_skipped(cli: CommandLine,
     said = words(vit.err)
     assert "needs maps at strides 4, 8, 16 and 32 for an FPN" in said
     assert vit.code == 0 and said.count("not applicable") == 2
+
+
+def broken_masks(root: Path) -> str:
+    for split, count in (("train", 6), ("val", 3)):
+        for index in range(count):
+            for kind in ("images", "masks"):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+            values = np.random.default_rng(index).integers(0, 3, (64, 64), dtype=np.uint8)
+            Image.fromarray(values * 80).convert("RGB").save(root / f"images/{split}/{index}.png")
+            Image.fromarray(values).save(root / f"masks/{split}/{index}.png")
+    for path in (root / "images/train/2.png", root / "images/val/1.png"):
+        path.write_bytes(path.read_bytes()[:200])
+    (root / "map.json").write_text('["a", "b", "c"]')
+    return f"m=masks:{root}/images/{{split}},{root}/masks/{{split}}?labels={root}/map.json"
+
+
+@pytest.mark.slow
+def test_unreadable_images_stop_a_training_or_are_left_out_and_recorded(cli: CommandLine, tmp_path: Path) -> None:
+    data, path = broken_masks(tmp_path / "m"), suite(tmp_path, "seg/upernet@tiny")
+    common = ("run", *RESNET, "--suite", path, "--data", data, "--workers", "0", "--out", tmp_path / "out")
+    stopped = cli(*common)
+    assert stopped.code == 2 and "2.png" in stopped.err and not results(tmp_path / "out")
+    outcome = cli(*common, "--on-bad-image", "skip")
+    assert outcome.code == 0, outcome.err
+    found = results(tmp_path / "out")["seg/upernet@tiny"]["data"]
+    assert found["skipped"] == {"train": ["train/2.png"], "val": ["val/1.png"]}
+    assert (found["n_train"], found["n_reported"]) == (5, 2)
 
 
 def test_statistics_computed_anew_are_the_mean_over_batches() -> None:
