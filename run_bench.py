@@ -465,8 +465,10 @@ def _complain(message: str, debug: bool) -> None:
 
 def main() -> None:
     """The console entry point: one line on stderr for whatever a user can cause."""
+    from benchmark.allocator import keep_freed_memory
     from benchmark.errors import RequestError
 
+    keep_freed_memory()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
