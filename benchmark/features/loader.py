@@ -63,7 +63,8 @@ _NICE = 10
 """Decoding yields to a forward pass on the same cores, whose threads wait for each other, and fills what it leaves."""
 
 
-def _quiet_worker(worker: int) -> None:
+def quiet_worker(worker: int) -> None:
+    """How a decoding process begins (`worker_init_fn` of a DataLoader): one thread, behind whoever computes."""
     torch.set_num_threads(1)  # decoding is single-threaded; a pool per worker would fight the forward pass
     os.nice(_NICE)
 
@@ -92,7 +93,7 @@ def batches(
         num_workers=count,
         collate_fn=_collate,
         pin_memory=pin,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
         prefetch_factor=2 if count else None,
     )
     yield from loader

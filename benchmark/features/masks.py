@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.annotations import MaskReader
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers
+from benchmark.features.loader import default_workers, quiet_worker
 
 _FEW = 64  # below this many masks, starting workers costs more than it saves
 
@@ -55,13 +54,9 @@ def read_masks(
         _Masks(reader, rows, size),
         batch_size=None,
         num_workers=0 if len(rows) < _FEW else count,
-        worker_init_fn=_single_thread,
+        worker_init_fn=quiet_worker,
     )
     for found in loader:
         if isinstance(found, DataError):
             raise found
         yield np.asarray(found)
-
-
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from torch.utils.data import DataLoader
@@ -10,7 +9,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import ImageReader
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers
+from benchmark.features.loader import default_workers, quiet_worker
 
 _BATCH = 32
 
@@ -30,10 +29,6 @@ class _Verdicts(TorchDataset[str]):
         except DataError as error:
             return error.found
         return ""
-
-
-def _yielding(worker: int) -> None:
-    os.nice(10)  # to the forward passes of others on the same cores
 
 
 def unreadable(
@@ -56,7 +51,7 @@ def unreadable(
         batch_size=_BATCH,
         num_workers=count if len(reader) >= 2 * _BATCH else 0,
         collate_fn=list,
-        worker_init_fn=_yielding,
+        worker_init_fn=quiet_worker,
     )
     bad: dict[int, str] = {}
     done = 0

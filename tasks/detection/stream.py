@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers
+from benchmark.features.loader import default_workers, quiet_worker
 from tasks.detection.views import Views, draw_of
 
 Sample = tuple[int, int]
@@ -119,7 +119,7 @@ def _loaded(items: _Items, order: Iterator[list[Sample]], workers: int | None) -
         batch_sampler=_Order(order),
         num_workers=default_workers() if workers is None else workers,
         collate_fn=_collated,
-        worker_init_fn=_single_thread,
+        worker_init_fn=_start,
     )
     for found in loader:
         if isinstance(found, DataError):
@@ -137,6 +137,6 @@ class _Order(torch.utils.data.Sampler[list[Sample]]):
         return self.batches
 
 
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)
+def _start(worker: int) -> None:
+    quiet_worker(worker)
     cv2.setNumThreads(0)  # one pool of threads per worker would fight over the cores

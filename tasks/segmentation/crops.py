@@ -23,7 +23,7 @@ from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.annotations import IGNORE, MaskReader
 from benchmark.data.dataset import ImageReader, Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers
+from benchmark.features.loader import default_workers, quiet_worker
 from benchmark.protocol import ImageSettings
 from tasks.segmentation.colours import Distortion, distorted, drawn_distortion
 
@@ -268,7 +268,7 @@ def training_views(
         num_workers=count,
         collate_fn=_together,
         pin_memory=pin,
-        worker_init_fn=_single_thread,
+        worker_init_fn=quiet_worker,
         prefetch_factor=2 if count else None,
         generator=torch.Generator(),  # else starting workers would draw from the numbers of whoever trains
     )
@@ -286,7 +286,3 @@ class _From:
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first)
-
-
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import ImageReader, Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers
+from benchmark.features.loader import default_workers, quiet_worker
 from tasks.segmentation.crops import Box, resized, scaled
 from tasks.segmentation.scoring import at_scale, best_class
 
@@ -120,13 +120,9 @@ def scaled_images(split: Split, short: int, long: int, workers: int | None) -> I
         _Scaled(split.reader, short, long),
         batch_size=None,
         num_workers=default_workers() if workers is None else workers,
-        worker_init_fn=_single_thread,
+        worker_init_fn=quiet_worker,
     )
     for found in loader:
         if isinstance(found, DataError):
             raise found
         yield torch.as_tensor(found)
-
-
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)
