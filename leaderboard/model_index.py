@@ -33,6 +33,7 @@ TASK_TYPES = {
     "segmentation": ("image-segmentation", "Image Segmentation"),
     "detection": ("object-detection", "Object Detection"),
     "detection-voc": ("object-detection", "Object Detection"),
+    "corruptions": ("image-classification", "Image Classification"),
 }
 """Scorer -> (task of the Hub, its name)."""
 
