@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -55,3 +57,14 @@ class ImageSettings(ProtocolSettings):
     representation: str = "patch"
     size: int = 224
     train_images: int | None = None
+
+
+class HeadSettings(ProtocolSettings):
+    """The settings of a protocol that judges images by one classifier.
+
+    Attributes:
+        head: `probe`, fitted on the features of train, or the checkpoint's `own` supervised one, on the representation
+            that it was trained on; then nothing of train is encoded.
+    """
+
+    head: Literal["probe", "own"] = "probe"

@@ -44,6 +44,13 @@ class SplitFeatures:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def none(cls, device: torch.device) -> SplitFeatures:
+        """Of no image."""
+        return cls(
+            torch.empty(0, 0, device=device), torch.empty(0, dtype=torch.long, device=device), pa.array([], pa.string())
+        )
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -225,6 +232,10 @@ class Task(ABC):
     def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
         """What the runner must prepare for a protocol."""
         return self.needs
+
+    def reads_train(self, protocol: ProtocolSettings) -> bool:
+        """Whether anything is fitted; where not, the training images are not encoded and `Inputs.train` is empty."""
+        return True
 
     def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
         """The scorer's name for a protocol and kind of labels."""

@@ -124,7 +124,7 @@ def _data_record(dataset: Dataset, learns: Kind, encoded: Encoded) -> DataRecord
         fingerprint=dataset.fingerprint,
         reported_split=dataset.reported,
         classes=len(dataset.classes_of(learns)),
-        n_train=encoded.images("train"),
+        n_train=encoded.images("train") if "train" in encoded.splits else 0,  # where nothing is fitted
         n_reported=encoded.images(dataset.reported),
         multilabel=dataset.multilabel and learns == "labels",
         skipped={name: list(ids) for name, ids in encoded.skipped.items()},

@@ -8,7 +8,7 @@ from typing import Literal
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.errors import RequestError, nearest
-from benchmark.protocol import DenseSettings, ImageSettings, ProtocolSettings
+from benchmark.protocol import DenseSettings, HeadSettings, ImageSettings, ProtocolSettings
 from benchmark.results.store import CellKey
 from benchmark.suites.cards import ModelCard
 from benchmark.task import Need, Task
@@ -68,6 +68,8 @@ def representation_of(backbone: Backbone, protocol: ProtocolSettings) -> str:
     Raises:
         RequestError: the backbone does not have it.
     """
+    if isinstance(protocol, HeadSettings) and protocol.head == "own" and backbone.head is not None:
+        return backbone.head.representation
     name = backbone.default_representation if protocol.representation == "default" else protocol.representation
     if name not in backbone.representations:
         raise RequestError(f"a representation of {backbone.arch}", repr(name), nearest(name, backbone.representations))

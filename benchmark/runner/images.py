@@ -89,7 +89,7 @@ class ImageInputsOf:
         splits = self._seen.splits
         return ImageInputs(
             dataset=self._dataset.name,
-            train=splits["train"],
+            train=splits.get("train", self._dataset.splits["train"]),
             test=splits[self._dataset.reported],
             val=splits.get("val") if self._dataset.reported != "val" else None,
             classes=self._dataset.classes_of(cell.planned.task.learns),

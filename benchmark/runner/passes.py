@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.preprocessing import Preprocessing
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Split
 from benchmark.data.sample import learned_and_reported
 from benchmark.features.extract import feature_key
 from benchmark.features.maps import check_room, map_bytes, map_shapes, missing_maps
@@ -33,11 +33,18 @@ class Pass:
     stored: int = 0
 
 
+def read_splits(dataset: Dataset, cells: Sequence[Cell]) -> list[Split]:
+    """The splits that cells on pooled features read: all of them, or the reported one where none fits anything."""
+    fits = any(cell.planned.task.reads_train(cell.planned.protocol) for cell in cells)
+    unread = () if fits else {"train", "val"} - {dataset.reported}
+    return [split for name, split in dataset.splits.items() if name not in unread]
+
+
 def pooled_passes(
     card: ModelCard, backbone: Backbone, cells: list[Cell], datasets: dict[str, Dataset], store: FeatureStore
 ) -> list[Pass]:
     """What has to be encoded for the cells to do: one pass per dataset and geometry."""
-    wanted: dict[tuple[str, str], tuple[Preprocessing, list[str]]] = {}
+    wanted: dict[tuple[str, str], tuple[Preprocessing, list[str], list[Cell]]] = {}
     for cell in cells:
         if cell.state == "not applicable":
             continue
@@ -45,13 +52,14 @@ def pooled_passes(
         representation = representation_of(backbone, cell.planned.protocol)
         if cell.state != "todo" or "pooled" not in cell.planned.needs:
             continue
-        names = wanted.setdefault((cell.dataset, preprocessing.key()), (preprocessing, []))[1]
+        _, names, group = wanted.setdefault((cell.dataset, preprocessing.key()), (preprocessing, [], []))
+        group.append(cell)
         if representation not in names:
             names.append(representation)
     passes = []
-    for (dataset, _), (preprocessing, names) in wanted.items():
+    for (dataset, _), (preprocessing, names, group) in wanted.items():
         images = 0
-        for split in datasets[dataset].splits.values():
+        for split in read_splits(datasets[dataset], group):
             key = feature_key(backbone, preprocessing, split)
             chunks = set().union(*(store.missing(key, name) for name in names))
             images += sum(len(chunk_range(key.n, chunk)) for chunk in chunks)

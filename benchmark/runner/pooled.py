@@ -15,6 +15,7 @@ from benchmark.features.extract import Extraction, extract
 from benchmark.features.store import FeatureSet, FeatureStore
 from benchmark.runner.cells import Cell, preprocessing_of, representation_of
 from benchmark.runner.encoded import Encoded
+from benchmark.runner.passes import read_splits
 from benchmark.runner.plan import Plan
 from benchmark.runner.reporter import Reporter
 from benchmark.task import Inputs, SplitFeatures
@@ -28,7 +29,8 @@ def pooled_features(
     wanted = [representation_of(backbone, cell.planned.protocol) for cell in cells]
     store = FeatureStore(plan.request.cache)
     done: dict[str, Extraction] = {}
-    for split in dataset.splits.values():
+    splits = {split.name: split for split in read_splits(dataset, cells)}
+    for split in splits.values():
         with reporter.bar(f"{cells[0].card.name} · {dataset.name}", "images") as update:
             done[split.name] = extract(
                 backbone,
@@ -41,7 +43,7 @@ def pooled_features(
                 on_bad_image=plan.request.on_bad_image,
                 progress=update,
             )
-    return Encoded.of(dataset.splits, done)
+    return Encoded.of(splits, done)
 
 
 class InputsCache:
@@ -68,7 +70,7 @@ class InputsCache:
         own_val = splits.get("val") if dataset.reported != "val" else None
         return Inputs(
             dataset=dataset.name,
-            train=splits["train"],
+            train=splits.get("train", SplitFeatures.none(self._plan.device)),
             test=splits[dataset.reported],
             val=own_val,
             classes=dataset.classes,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from benchmark.backbones.backbone import Backbone
+from benchmark.data.imagenet import imagenet_positions
 from benchmark.errors import NotApplicable
-from benchmark.protocol import ProtocolSettings
-from benchmark.task import Predictions, ShiftInputs, Task
+from benchmark.protocol import HeadSettings, ProtocolSettings
+from benchmark.task import Labels, Need, Predictions, ShiftInputs, Task
 from tasks.corruptions.corrupt import SMALLEST
 from tasks.robustness.corrupted import CorruptionSettings, predict_corrupted
 
@@ -34,6 +35,25 @@ class Robustness(Task):
             name=f"robust/corruptions@n={SUBSET}", n=SUBSET, summary=f"the same on {SUBSET} reported images"
         ),
     }
+
+    def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
+        """Features and the encoder, and the checkpoint's own head where the protocol judges by it."""
+        own = isinstance(protocol, HeadSettings) and protocol.head == "own"
+        return (*self.needs, "head") if own else self.needs
+
+    def reads_train(self, protocol: ProtocolSettings) -> bool:
+        """Not where the checkpoint's own head judges."""
+        return not (isinstance(protocol, HeadSettings) and protocol.head == "own")
+
+    def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
+        """Whether images have one label each, and a head of ImageNet knows the classes where it is to judge.
+
+        Raises:
+            NotApplicable: they have several, or it does not.
+        """
+        super().check(protocol, labels)
+        if not self.reads_train(protocol):
+            imagenet_positions(labels.classes)
 
     def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
         """Whether images at the encoder's size can be corrupted.

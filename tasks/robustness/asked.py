@@ -1,0 +1,79 @@
+"""The reported images that a protocol asks about, with what the head says of them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from benchmark.data.dataset import Split
+from benchmark.data.sample import chosen_images, digest_order
+from benchmark.errors import DataError
+from benchmark.features.loader import batches
+from benchmark.task import ShiftInputs
+
+
+@dataclass(frozen=True)
+class Asked:
+    """N reported images.
+
+    Attributes:
+        rows: (N,) their places among the reported features, ascending.
+        split: the images themselves, in that order.
+        targets: (N,) int64.
+        features: (N, D) of the images as they are.
+    """
+
+    rows: np.ndarray
+    split: Split
+    targets: np.ndarray
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> pa.Array:
+        """(N,) Arrow strings."""
+        return self.split.ids
+
+
+def asked_of(inputs: ShiftInputs, n: int | None) -> Asked:
+    """All reported images, or `n` of them: those first in the order of a digest of their ids."""
+    test = inputs.features.test
+    rows = np.arange(len(test))
+    if n is not None and n < len(test):
+        rows = np.sort(digest_order(test.ids)[:n])
+    split = chosen_images(inputs.images.test, rows, "reported")
+    if split.ids.to_pylist() != test.ids.take(pa.array(rows)).to_pylist():
+        raise RuntimeError("images and features of another order")
+    features = test.features[torch.from_numpy(rows).to(test.features.device)]
+    return Asked(rows, split, test.targets.cpu().numpy()[rows], features)
+
+
+def pixels_of(inputs: ShiftInputs, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Batches of a split as the encoder's preprocessing resizes and crops them.
+
+    Yields:
+        (B, 3, H, W) uint8 on the device of the run, and their (B,) places in the split.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    images = inputs.images
+    for batch in batches(
+        split.reader,
+        images.backbone.preprocessing,
+        range(len(split)),
+        batch_size=batch_size or images.batch_size,
+        workers=images.workers,
+        pin=images.device.type == "cuda",
+    ):
+        if batch.bad:
+            found = next(iter(batch.bad.values()))
+            raise DataError("readable images", found, "mend it, or pass --on-bad-image skip")
+        yield batch.images.to(images.device), np.array(batch.positions)
