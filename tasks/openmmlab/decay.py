@@ -39,11 +39,17 @@ def layer_ids(encoder: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0, spare: Spare = "vectors"
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    spare: Spare = "vectors",
+    encoder_rate: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser over the parameters of a model that are trained.
 
-    A parameter of layer i of L blocks learns at lr * layer_decay^(L + 1 - i), everything outside of the backbone at lr.
+    A parameter of layer i of L blocks learns at lr * encoder_rate * layer_decay^(L + 1 - i), everything outside of the
+    backbone at lr.
 
     Args:
         model: an mmdet or mmseg model on a `HarnessBackbone`.
@@ -52,6 +58,7 @@ def parameter_groups(
         layer_decay: 1 for one rate.
         spare: what has no weight decay: `vectors` (norms and biases: MAE, BEiT), `norms` (detectron2), both with the
             embeddings of positions and whatever else timm names so; or `nothing` (mmdet's SGD).
+        encoder_rate: of all of the backbone (DETR's lr_backbone over its lr is 0.1); 1 for the heads' rate.
     """
     scales: dict[int, float] = {}
     spared: set[int] = set()
@@ -62,9 +69,10 @@ def parameter_groups(
         own = dict(module.named_parameters())
         if spare != "nothing" and hasattr(module, "no_weight_decay"):
             spared |= {id(own[name]) for name in module.no_weight_decay() if name in own}
+        scales |= {id(parameter): encoder_rate for parameter in part.parameters()}
         if layer_decay != 1.0:
             ids, last = layer_ids(module)
-            scales |= {id(own[name]): layer_decay ** (last - layer) for name, layer in ids.items()}
+            scales |= {id(own[name]): encoder_rate * layer_decay ** (last - layer) for name, layer in ids.items()}
     if spare == "norms":
         norms = [part for part in model.modules() if isinstance(part, _NORMS)]
         spared |= {id(parameter) for part in norms for parameter in part.parameters(recurse=False)}
@@ -84,7 +92,9 @@ def parameter_groups(
 
 def optimiser_of(schedule: Schedule, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over what is trained of a model; every group keeps its own highest rate as `peak`."""
-    groups = parameter_groups(model, schedule.lr, schedule.weight_decay, schedule.layer_decay, schedule.spare)
+    groups = parameter_groups(
+        model, schedule.lr, schedule.weight_decay, schedule.layer_decay, schedule.spare, schedule.encoder_rate
+    )
     found: torch.optim.Optimizer = (
         torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum)
         if schedule.optimizer == "sgd"

@@ -26,7 +26,7 @@ class Schedule(BaseModel):
         optimizer: `sgd` with `momentum`, or `adamw` with `betas`.
         lr: of the heads, at its highest.
         weight_decay: of all but what `spare` names.
-        layer_decay, spare: see `decay.parameter_groups`.
+        encoder_rate, layer_decay, spare: see `decay.parameter_groups`.
         decay: `step` multiplies by `gamma` at each of `milestones`; `poly` is (1 - i / T)^power; `cosine` is half a
             period; `constant`.
         floor: the rate of `poly` and `cosine` ends at this share of the highest.
@@ -42,6 +42,7 @@ class Schedule(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
+    encoder_rate: float = Field(default=1.0, gt=0, le=1)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     spare: Spare = "vectors"
     decay: Literal["step", "poly", "cosine", "constant"] = "constant"

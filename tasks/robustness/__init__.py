@@ -1,4 +1,5 @@
 """Does the representation hold when the world changes? One head, fitted on clean features, judges changed images.
 
-`task` declares the protocols · `corrupted` the corruptions of ImageNet-C at five severities.
+`task` puts the parts together · `part` what a part is · `judge` the head · `asked` the images it is asked about; then a
+module per part: `corrupted` the corruptions of ImageNet-C at five severities.
 """

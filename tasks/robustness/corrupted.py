@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmark.backbones.backbone import Backbone
+from benchmark.errors import NotApplicable
 from benchmark.metrics.corruptions import EXTRA, FIFTEEN, SEVERITIES, corruptions_table
 from benchmark.task import Predictions, ShiftInputs
 from tasks.corruptions import corrupt, digests
+from tasks.corruptions.corrupt import SMALLEST
 from tasks.robustness.asked import asked_of, pixels_of
 from tasks.robustness.judge import JudgeSettings, judge_of
+from tasks.robustness.part import Part
+
+SUBSET = 1000
+"""Reported images of a protocol that names its sub-sample."""
 
 
 class CorruptionSettings(JudgeSettings):
@@ -51,3 +58,26 @@ def predict_corrupted(inputs: ShiftInputs, protocol: CorruptionSettings, seed: i
     rounded = {name: np.round(values, 4).tolist() for name, values in errors.items()}
     details = {"corruption_errors": rounded, "head": judge.details, "images": len(asked)}
     return Predictions(table, judge.how, judge.held_out, details)
+
+
+def _large_enough(protocol: CorruptionSettings, backbone: Backbone) -> None:
+    if min(backbone.preprocessing.size) < SMALLEST:
+        found = "x".join(map(str, backbone.preprocessing.size))
+        raise NotApplicable(f"images of {SMALLEST} pixels a side", found, "choose another size")
+
+
+PART = Part(
+    settings=CorruptionSettings,
+    protocols=(
+        CorruptionSettings(
+            name="robust/corruptions", summary="the 15 corruptions of ImageNet-C at 5 severities, on any dataset"
+        ),
+        CorruptionSettings(
+            name=f"robust/corruptions@n={SUBSET}", n=SUBSET, summary=f"the same on {SUBSET} reported images"
+        ),
+    ),
+    predict=predict_corrupted,
+    scorer="corruptions",
+    headline="mean_error",
+    check_encoder=_large_enough,
+)

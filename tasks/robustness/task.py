@@ -1,4 +1,4 @@
-"""The robustness task: which protocols there are."""
+"""The robustness task: which kinds of change there are, each a part with protocols of its own."""
 
 from __future__ import annotations
 
@@ -6,44 +6,50 @@ from typing import ClassVar
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.imagenet import imagenet_positions
-from benchmark.errors import NotApplicable
 from benchmark.protocol import HeadSettings, ProtocolSettings
-from benchmark.task import Labels, Need, Predictions, ShiftInputs, Task
-from tasks.corruptions.corrupt import SMALLEST
-from tasks.robustness.corrupted import CorruptionSettings, predict_corrupted
+from benchmark.task import Inputs, Labels, Need, Predictions, ShiftInputs, Task
+from tasks.robustness import corrupted
+from tasks.robustness.part import Part
 
-SUBSET = 1000
-"""Reported images of a protocol that names its sub-sample."""
+PARTS: tuple[Part, ...] = (corrupted.PART,)
+
+
+def part_of(protocol: ProtocolSettings) -> Part:
+    """The part that a protocol belongs to."""
+    (part,) = [part for part in PARTS if type(protocol) is part.settings]
+    return part
 
 
 class Robustness(Task):
-    """Accuracy on changed images, by the head that the linear task fits on clean features.
+    """Accuracy when the world changes, by one head that never sees a changed image.
 
-    The head never sees a changed image, so differences between checkpoints are the representation's.
+    It is the head that the linear task fits on clean features, or the checkpoint's own, so differences between
+    checkpoints are the representation's.
     """
 
     name = "robustness"
-    summary = "errors on corrupted images, by the linear head of clean features"
+    summary = "what changed images do to the linear head of clean features, or to the checkpoint's own"
     needs = ("pooled", "backbone")
     scorer = "corruptions"
     headline = "mean_error"
-    protocols: ClassVar = {
-        "robust/corruptions": CorruptionSettings(
-            name="robust/corruptions", summary="the 15 corruptions of ImageNet-C at 5 severities, on any dataset"
-        ),
-        f"robust/corruptions@n={SUBSET}": CorruptionSettings(
-            name=f"robust/corruptions@n={SUBSET}", n=SUBSET, summary=f"the same on {SUBSET} reported images"
-        ),
-    }
+    protocols: ClassVar = {protocol.name: protocol for part in PARTS for protocol in part.protocols}
 
     def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
-        """Features and the encoder, and the checkpoint's own head where the protocol judges by it."""
-        own = isinstance(protocol, HeadSettings) and protocol.head == "own"
-        return (*self.needs, "head") if own else self.needs
+        """What the part needs, and the checkpoint's own head where the protocol judges by it."""
+        needs = part_of(protocol).needs
+        return needs if self.reads_train(protocol) else (*needs, "head")
 
     def reads_train(self, protocol: ProtocolSettings) -> bool:
         """Not where the checkpoint's own head judges."""
         return not (isinstance(protocol, HeadSettings) and protocol.head == "own")
+
+    def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
+        """The part's."""
+        return part_of(protocol).scorer
+
+    def headline_of(self, protocol: ProtocolSettings, dataset: str, multilabel: bool) -> str:
+        """The part's."""
+        return part_of(protocol).headline
 
     def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
         """Whether images have one label each, and a head of ImageNet knows the classes where it is to judge.
@@ -54,17 +60,16 @@ class Robustness(Task):
         super().check(protocol, labels)
         if not self.reads_train(protocol):
             imagenet_positions(labels.classes)
+        part_of(protocol).check_labels(protocol, labels)
 
     def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
-        """Whether images at the encoder's size can be corrupted.
+        """Whether images at the encoder's size can be changed so.
 
         Raises:
-            NotApplicable: they are too small.
+            NotApplicable: they cannot.
         """
-        if min(backbone.preprocessing.size) < SMALLEST:
-            found = "x".join(map(str, backbone.preprocessing.size))
-            raise NotApplicable(f"images of {SMALLEST} pixels a side", found, "choose another size")
+        part_of(protocol).check_encoder(protocol, backbone)
 
-    def predict(self, inputs: ShiftInputs, protocol: CorruptionSettings, seed: int) -> Predictions:
-        """Fits the head on train and predicts the reported images under every change."""
-        return predict_corrupted(inputs, protocol, seed)
+    def predict(self, inputs: ShiftInputs | Inputs, protocol: ProtocolSettings, seed: int) -> Predictions:
+        """Fits the head on train and judges changed images by it."""
+        return part_of(protocol).predict(inputs, protocol, seed)

@@ -1,0 +1,42 @@
+"""A part of the robustness task: one kind of change, its protocols and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.backbones.backbone import Backbone
+from benchmark.task import Labels, Need, Predictions
+from tasks.robustness.judge import JudgeSettings
+
+
+def _any_encoder(protocol: Any, backbone: Backbone) -> None:
+    """Every encoder will do."""
+
+
+def _any_labels(protocol: Any, labels: Labels) -> None:
+    """Every dataset of one label per image will do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of change.
+
+    Attributes:
+        settings: the class of its protocols' settings, which no other part has.
+        protocols: its protocols; those of the first part come first.
+        predict: `Task.predict` of them.
+        scorer, headline, needs: as of a `Task`.
+        check_encoder: says which encoders will not do, by raising `NotApplicable`.
+        check_labels: likewise for labels.
+    """
+
+    settings: type[JudgeSettings]
+    protocols: tuple[JudgeSettings, ...]
+    predict: Callable[[Any, Any, int], Predictions]
+    scorer: str
+    headline: str
+    needs: tuple[Need, ...] = ("pooled", "backbone")
+    check_encoder: Callable[[Any, Backbone], None] = _any_encoder
+    check_labels: Callable[[Any, Labels], None] = _any_labels
