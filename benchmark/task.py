@@ -80,6 +80,7 @@ class Inputs:
         multilabel: whether targets are indicators.
         device: where tensors are and work should happen.
         head: the checkpoint's supervised head, for tasks that declare the need.
+        representation: the name of what `features` are.
         progress: `progress(done, total, what)`, callable any number of times; drives the bar.
     """
 
@@ -91,6 +92,7 @@ class Inputs:
     val: SplitFeatures | None = None
     multilabel: bool = False
     head: Head | None = None
+    representation: str = ""
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
 
 

@@ -77,6 +77,7 @@ class InputsCache:
             device=self._plan.device,
             multilabel=dataset.multilabel,
             head=self._backbone.head,
+            representation=representation,
             progress=progress,
         )
 

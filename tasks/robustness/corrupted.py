@@ -39,7 +39,7 @@ def predict_corrupted(inputs: ShiftInputs, protocol: CorruptionSettings, seed: i
         DataError: an image that cannot be read.
     """
     features, images = inputs.features, inputs.images
-    judge = judge_of(features, protocol, images.backbone, seed)
+    judge = judge_of(features, protocol, seed)
     asked = asked_of(inputs, protocol.n)
     names = (*FIFTEEN, *EXTRA) if protocol.extra else FIFTEEN
     found = {name: np.zeros((len(asked), SEVERITIES), np.int32) for name in names}

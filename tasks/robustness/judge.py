@@ -52,7 +52,7 @@ class Judge:
         return self.logits(backbone.encode(images, [self.representation], layers=0).global_(self.representation))
 
 
-def judge_of(inputs: Inputs, protocol: JudgeSettings, backbone: Backbone, seed: int) -> Judge:
+def judge_of(inputs: Inputs, protocol: JudgeSettings, seed: int) -> Judge:
     """The head that a protocol asks for; the reported split is not looked at.
 
     Raises:
@@ -61,12 +61,9 @@ def judge_of(inputs: Inputs, protocol: JudgeSettings, backbone: Backbone, seed: 
     """
     if protocol.head == "own":
         return _own(inputs, protocol)
-    representation = (
-        backbone.default_representation if protocol.representation == "default" else protocol.representation
-    )
     head = fit_logistic(inputs, protocol, seed)
     return Judge(
-        head.logits, representation, head.temperature, head.how, head.held_out, {"head": "probe", **head.details}
+        head.logits, inputs.representation, head.temperature, head.how, head.held_out, {"head": "probe", **head.details}
     )
 
 
