@@ -16,14 +16,16 @@ METADATA_KEY = b"transferbench"
 _REDO = "delete the result and run the cell again"
 
 
-def stamp(table: pa.Table, scorer: str, classes: int) -> pa.Table:
-    """Writes into the schema what scoring needs beside the columns: the scorer's name and the number of classes."""
-    facts = json.dumps({"scorer": scorer, "classes": classes}, sort_keys=True).encode()
+def stamp(table: pa.Table, scorer: str, classes: int, **more: Any) -> pa.Table:
+    """Writes into the schema what scoring needs beside the columns: the scorer's name, the number of classes, and more
+    JSON-able facts where a scorer asks for them.
+    """
+    facts = json.dumps({"scorer": scorer, "classes": classes, **more}, sort_keys=True).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: facts})
 
 
 def facts_of(table: pa.Table) -> dict[str, Any]:
-    """The stamped facts: `scorer` and `classes`.
+    """The stamped facts: `scorer` and `classes`, with what more the scorer asked for.
 
     Raises:
         ResultError: the table carries none, or not these.
