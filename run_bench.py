@@ -66,6 +66,7 @@ def run(
     preprocess: Annotated[tuple[str, ...], Parameter(group=_MODEL), Many] = (),
     suite: Annotated[str, Parameter(group=_WORK)] = "frozen",
     data: Annotated[tuple[str, ...], Parameter(group=_WORK), Many] = (),
+    shift: Annotated[tuple[str, ...], Parameter(group=_WORK), Many] = (),
     task: Annotated[tuple[str, ...], Parameter(group=_WORK), Many] = (),
     seeds: Annotated[str | None, Parameter(group=_WORK)] = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", group=_WORK), Many] = (),
@@ -97,6 +98,8 @@ def run(
         preprocess: overrides of the checkpoint's preprocessing, `mean=0.5 std=0.5 size=224 crop_pct=0.875 ...`.
         suite: a suite's name (see `list suites`) or a YAML file.
         data: `DATASET=SOURCE`, replacing the suite's datasets (see `list sources`).
+        shift: `clean=SOURCE NAME=SOURCE ...`: each other source becomes a dataset of that name whose images are judged
+            by what was learned from the clean one; `NAME:map=FILE` says which classes are which where names differ.
         task: only these tasks of the suite.
         seeds: comma-separated, for instance `0,1,2`.
         set_: `task.key=value`: another setting of a task's protocol; it becomes part of the protocol's name.
@@ -112,12 +115,12 @@ def run(
         workers: decoding processes (default: one per core).
         dry_run: print the plan and stop.
     """
-    from benchmark.runner.request import RunRequest, default_cache, model_cards, parse_data, parse_seeds
+    from benchmark.runner.request import RunRequest, datasets_of, default_cache, model_cards, parse_seeds
 
     request = RunRequest(
         models=model_cards(checkpoint, models, name, arch, layout, key, preprocess),
         suite=suite,
-        data=parse_data(data),
+        data=datasets_of(data, shift),
         tasks=task,
         seeds=parse_seeds(seeds),
         settings=set_,

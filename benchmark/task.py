@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.backbones.backbone import Backbone, Head
 from benchmark.data.annotations import Kind, MaskReader
-from benchmark.data.dataset import Split
+from benchmark.data.dataset import Shift, Split
 from benchmark.errors import NotApplicable
 from benchmark.features.maps import PatchMaps
 from benchmark.protocol import DenseSettings, ImageSettings, ProtocolSettings
@@ -33,7 +33,8 @@ class SplitFeatures:
 
     Attributes:
         features: (N, D) float32 on the run's device.
-        targets: (N,) int64 class indices, or (N, C) float32 indicators for multi-label data; same device.
+        targets: (N,) int64 class indices, or (N, C) float32 indicators for multi-label data; same device. Of shifted
+            images, in classes of their own (see `Shift`).
         ids: (N,) Arrow strings.
     """
 
@@ -60,12 +61,16 @@ class Labels:
         train, reported: (N,) int64 class indices, or (N, C) uint8 indicators.
         classes: class names by target index.
         multilabel: whether targets are indicators.
+        shift: of a dataset with shifted images, what they are.
+        shifted: their targets, in classes of their own.
     """
 
     train: np.ndarray
     reported: np.ndarray
     classes: tuple[str, ...]
     multilabel: bool = False
+    shift: Shift | None = None
+    shifted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Inputs:
         device: where tensors are and work should happen.
         head: the checkpoint's supervised head, for tasks that declare the need.
         representation: the name of what `features` are.
+        shifted, shift: images from elsewhere, and what they are to the classes; for tasks that ask for a shift.
         progress: `progress(done, total, what)`, callable any number of times; drives the bar.
     """
 
@@ -93,6 +99,8 @@ class Inputs:
     multilabel: bool = False
     head: Head | None = None
     representation: str = ""
+    shifted: SplitFeatures | None = None
+    shift: Shift | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
 
 
@@ -148,6 +156,7 @@ class ImageInputs:
         dataset: the dataset's name.
         train, test: the training split (as many of its images as the protocol takes) and the reported split.
         val: the dataset's own selection split, where it has one beside the reported one.
+        shifted: images from elsewhere, for tasks that ask for a shift.
         classes: class names of the annotation that the task learns.
         backbone: the loaded encoder, opened for the protocol's `size` where it is bound to one.
         device: where the work should happen.
@@ -166,6 +175,7 @@ class ImageInputs:
     device: torch.device
     scratch: Path
     val: Split | None = None
+    shifted: Split | None = None
     batch_size: int = 64
     workers: int | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
@@ -237,6 +247,14 @@ class Task(ABC):
 
     def reads_train(self, protocol: ProtocolSettings) -> bool:
         """Whether anything is fitted; where not, the training images are not encoded and `Inputs.train` is empty."""
+        return True
+
+    def asks_shift(self, protocol: ProtocolSettings) -> bool:
+        """Whether a protocol is about a pair of sources (`Dataset.shift`): then it runs on pairs only, else never."""
+        return False
+
+    def reads_shifted(self, protocol: ProtocolSettings) -> bool:
+        """Whether it wants features of the shifted images, rather than the images themselves."""
         return True
 
     def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:

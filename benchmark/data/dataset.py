@@ -61,6 +61,51 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """Images of known classes that nothing is learned from.
+
+    Attributes:
+        split: all of them.
+        classes: class names in the order of the target indices.
+        multilabel: whether targets are (N, C) indicators.
+        notices: as of a `Dataset`.
+    """
+
+    split: Split
+    classes: tuple[str, ...]
+    multilabel: bool = False
+    notices: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What the split `shifted` of a dataset is: images from elsewhere.
+
+    Attributes:
+        source: where they come from, as written.
+        classes: K class names of their own, in the order of that split's target indices.
+        accepted: (K, C) bool, which of the dataset's classes count as right for each of them; None where the two have
+            no class in common.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    accepted: np.ndarray | None
+
+    def accepted_of(self, targets: np.ndarray) -> np.ndarray:
+        """(N, C) bool, which of the dataset's classes count as right for each image.
+
+        Args:
+            targets: (N,) int64 indices into `classes`, or (N, K) indicators.
+        """
+        if self.accepted is None:
+            raise ValueError("a shift without a class in common")
+        if targets.ndim == 1:
+            return np.asarray(self.accepted[targets], bool)
+        return np.asarray(targets.astype(np.float32) @ self.accepted.astype(np.float32) > 0)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset as a source gives it.
 
@@ -68,12 +113,14 @@ class Dataset:
         name: the user's name for it (the left of `NAME=SOURCE`).
         source: the source as written, with its options.
         classes: class names in the order of the target indices; none where images have no labels of their own.
-        splits: `train`, the reported split (`test` or `val`) and, where both exist, `val` for selection.
+        splits: `train`, the reported split (`test` or `val`) and, where both exist, `val` for selection; `shifted`
+            where there is a `shift`.
         reported: the name of the split on which figures are reported.
         multilabel: whether targets are (N, C) indicators.
         notices: things a reader of the results should know (e.g. a class that no reported image has).
         mask_classes: names of the classes of pixels, in the order of their indices; none without masks.
         object_classes: names of the classes of objects; none without objects.
+        shift: what the split `shifted` is, where there is one.
     """
 
     name: str
@@ -85,6 +132,7 @@ class Dataset:
     notices: tuple[str, ...] = field(default=())
     mask_classes: tuple[str, ...] = field(default=())
     object_classes: tuple[str, ...] = field(default=())
+    shift: Shift | None = None
 
     @property
     def kinds(self) -> frozenset[Kind]:

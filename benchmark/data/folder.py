@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from benchmark.data.assemble import assemble
-from benchmark.data.dataset import Dataset, Split
+from benchmark.data.dataset import Collection, Dataset, Split
 from benchmark.data.duplicates import leaked
 from benchmark.data.fingerprint import Stamps, combine, of_files, of_labels
 from benchmark.data.images import read_image
@@ -174,18 +174,23 @@ def _make_split(root: Path, name: str, ids: pa.Array, targets: NDArray[np.int64]
     return Split(name, ids, targets, reader, combine([labels, fingerprint]), combine([labels, state]))
 
 
-def open_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Dataset:
-    """The images below a folder. Where `test` and `val` are both there, `test` is reported and `val` is for selection.
-
-    Raises:
-        DataError: the folder, a split or a class is missing or empty, or a class is reported that train lacks.
-    """
+def _root_of(spec: SourceSpec) -> Path:
     root = Path(spec.rest).expanduser().absolute()
     if not spec.rest or not root.is_dir():
         found = f"{'a file' if root.is_file() else 'nothing'} at {spec.rest!r}"
         raise DataError("a folder of images", found, "check the path in folder:PATH")
     if not any(root.iterdir()):
         raise DataError("a folder of images", f"an empty folder {spec.rest!r}", "check the path in folder:PATH")
+    return root
+
+
+def open_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Dataset:
+    """The images below a folder. Where `test` and `val` are both there, `test` is reported and `val` is for selection.
+
+    Raises:
+        DataError: the folder, a split or a class is missing or empty, or a class is reported that train lacks.
+    """
+    root = _root_of(spec)
     folders = _split_folders(root, options, spec.text)
     scans = {split: _scan(root, where) for split, where in folders.items()}
     classes = scans["train"].classes
@@ -220,6 +225,32 @@ def open_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Dataset:
     return assemble(name, spec.text, classes, splits, notices=[*notices, leak])
 
 
+def collect_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Collection:
+    """The images of the test folder, else of the val folder, else all of a folder of classes; train is not looked at.
+
+    Raises:
+        DataError: the folder or a class is missing or empty, or there is a train folder and nothing beside it.
+    """
+    root = _root_of(spec)
+    if options.split is not None:
+        dataset = open_folder(name, spec, options)
+        return Collection(dataset.splits[dataset.reported], dataset.classes, notices=dataset.notices)
+    there = _subfolders(root)
+    named = [label for label in (options.test, options.val, "test", *VAL_NAMES) if label in there]
+    if not named and ("train" in there or options.test or options.val):
+        _split_folders(root, options, spec.text)  # says what is missing
+    scan = _scan(root, named[0] if named else "")
+    targets = np.repeat(np.arange(len(scan.classes)), scan.counts).astype(np.int64)
+    stamps = Stamps.of_rows(np.array(scan.stamps, np.int64))
+    split = _make_split(root, "test", pa.array(scan.names, pa.string()), targets, stamps)
+    stray = f"{len(scan.stray)} files are no images and were left out: {', '.join(scan.stray[:1])} ..."
+    return Collection(split, tuple(scan.classes), notices=(stray,) if scan.stray else ())
+
+
 SOURCE = Source(
-    "folder:PATH", "folders of images, one per class, in train/ and test/ or val/", FolderOptions, open_folder
+    "folder:PATH",
+    "folders of images, one per class, in train/ and test/ or val/",
+    FolderOptions,
+    open_folder,
+    collect_folder,
 )

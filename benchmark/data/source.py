@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic
 from urllib.parse import unquote
 
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Collection, Dataset
 from benchmark.data.options import AnyOptions, describe, parse
 from benchmark.errors import DataError, nearest
 
@@ -42,12 +42,14 @@ class Source(Generic[AnyOptions]):
         summary: one line for `list sources`.
         options: its typed options.
         open: gives the dataset for (the user's name, the spec, the options).
+        collect: gives images that nothing is learned from; None where they are the reported split of `open`.
     """
 
     usage: str
     summary: str
     options: type[AnyOptions]
     open: Callable[[str, SourceSpec, AnyOptions], Dataset]
+    collect: Callable[[str, SourceSpec, AnyOptions], Collection] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,32 @@ def open_source(name: str, text: str) -> Dataset:
     Raises:
         DataError: unknown kind (names the nearest) or option, or data that is not what it should be.
     """
+    source, spec = _source_of(text)
+    return source.open(name, spec, parse(source.options, spec.options, text))
+
+
+def open_collection(name: str, text: str) -> Collection:
+    """Opens the source `text` for images that nothing is learned from: what it collects, or its reported split.
+
+    Raises:
+        DataError: as `open_source`, or images without a class.
+    """
+    source, spec = _source_of(text)
+    options = parse(source.options, spec.options, text)
+    if source.collect is not None:
+        return source.collect(name, spec, options)
+    dataset = source.open(name, spec, options)
+    if not dataset.classes:
+        raise DataError("images of known classes", f"none in {text!r}", "use another source")
+    return Collection(dataset.splits[dataset.reported], dataset.classes, dataset.multilabel, dataset.notices)
+
+
+def _source_of(text: str) -> tuple[Source[Any], SourceSpec]:
     spec = parse_source(text)
     points = {point.name: point for point in entry_points(group=GROUP)}
     if spec.kind not in points:
         raise DataError("a known kind of source", f"{spec.kind!r} in {text!r}", nearest(spec.kind, points))
-    source = _load(points[spec.kind])
-    return source.open(name, spec, parse(source.options, spec.options, text))
+    return _load(points[spec.kind]), spec
 
 
 def list_sources() -> list[SourceInfo]:

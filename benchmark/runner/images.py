@@ -89,9 +89,10 @@ class ImageInputsOf:
         splits = self._seen.splits
         return ImageInputs(
             dataset=self._dataset.name,
-            train=splits.get("train", self._dataset.splits["train"]),
+            train=splits.get("train", self._dataset.splits["train"]),  # where nothing of it was encoded
             test=splits[self._dataset.reported],
             val=splits.get("val") if self._dataset.reported != "val" else None,
+            shifted=splits.get("shifted", self._dataset.splits.get("shifted")),
             classes=self._dataset.classes_of(cell.planned.task.learns),
             backbone=self._shelf.under(cell.card, preprocessing_of(backbone, protocol)),
             device=self._plan.device,

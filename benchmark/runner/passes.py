@@ -34,9 +34,13 @@ class Pass:
 
 
 def read_splits(dataset: Dataset, cells: Sequence[Cell]) -> list[Split]:
-    """The splits that cells on pooled features read: all of them, or the reported one where none fits anything."""
-    fits = any(cell.planned.task.reads_train(cell.planned.protocol) for cell in cells)
-    unread = () if fits else {"train", "val"} - {dataset.reported}
+    """The splits whose features some of the cells read."""
+    asked = [(cell.planned.task, cell.planned.protocol) for cell in cells]
+    unread: set[str] = set()
+    if not any(task.reads_train(protocol) for task, protocol in asked):
+        unread |= {"train", "val"} - {dataset.reported}
+    if not any(task.reads_shifted(protocol) for task, protocol in asked):
+        unread |= {"shifted"}
     return [split for name, split in dataset.splits.items() if name not in unread]
 
 

@@ -126,7 +126,9 @@ def _cell(
         _check_kind(card, planned, dataset, shelf)
         if planned.task.learns == "labels":
             train, reported = (dataset.splits[name].targets for name in ("train", dataset.reported))
-            planned.task.check(planned.protocol, Labels(train, reported, dataset.classes, dataset.multilabel))
+            shifted = dataset.splits["shifted"].targets if dataset.shift else None
+            labels = Labels(train, reported, dataset.classes, dataset.multilabel, dataset.shift, shifted)
+            planned.task.check(planned.protocol, labels)
         if "head" in planned.needs and backbone.head is None:
             raise NotApplicable("a supervised head", f"none in {card.name}", "use a checkpoint that has one")
     except NotApplicable as reason:
@@ -156,6 +158,9 @@ def _check_kind(card: ModelCard, planned: PlannedTask, dataset: Dataset, shelf: 
     if learns not in dataset.kinds:
         what = {"labels": "a class per image", "masks": "masks", "objects": "boxes"}[learns]
         raise NotApplicable(what, f"{' and '.join(sorted(dataset.kinds))} only", "use another source")
+    if planned.task.asks_shift(protocol) != (dataset.shift is not None):
+        pair, one = "a pair of sources (--shift)", "one dataset"
+        raise NotApplicable(*((pair, one) if dataset.shift is None else (one, pair)), "see run --shift")
     backbone = shelf.open(card)
     if not isinstance(protocol, DenseSettings | ImageSettings):
         planned.task.check_encoder(protocol, backbone)

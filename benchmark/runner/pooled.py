@@ -78,6 +78,8 @@ class InputsCache:
             multilabel=dataset.multilabel,
             head=self._backbone.head,
             representation=representation,
+            shifted=splits.get("shifted"),
+            shift=dataset.shift,
             progress=progress,
         )
 
@@ -99,6 +101,6 @@ def _split_features(
     tensor = torch.from_numpy(targets).to(device)
     return SplitFeatures(
         features=features.load(representation, device),
-        targets=tensor.float() if dataset.multilabel else tensor.long(),
+        targets=tensor.float() if targets.ndim == 2 else tensor.long(),
         ids=split.ids.take(pa.array(kept)),
     )

@@ -100,6 +100,19 @@ def default_name(checkpoint: str) -> str:
     return checkpoint
 
 
+def datasets_of(data: Sequence[str], shifts: Sequence[str]) -> dict[str, str]:
+    """The datasets of a request: those of `--data` and the pairs of `--shift`.
+
+    Raises:
+        RequestError: an item that is malformed, or a name that both have.
+    """
+    single, pairs = parse_data(data), parse_shifts(shifts)
+    for name in pairs:
+        if name in single:
+            raise RequestError("each dataset name once", f"{name!r} in --data and --shift", "rename one")
+    return {**single, **pairs}
+
+
 def parse_data(items: Sequence[str]) -> dict[str, str]:
     """`NAME=SOURCE` items as a mapping.
 
@@ -115,6 +128,47 @@ def parse_data(items: Sequence[str]) -> dict[str, str]:
             raise RequestError("each dataset name once", f"{name!r} twice", "rename one")
         parsed[name] = source
     return parsed
+
+
+def parse_shifts(items: Sequence[str]) -> dict[str, str]:
+    """`clean=SOURCE NAME=SOURCE ...` as datasets: a pair of the clean source with each of the others, by its name.
+
+    `NAME:map=FILE` and `NAME:labels=real` are options of the pair of that name.
+
+    Raises:
+        RequestError: no clean source or nothing beside it, a name twice, or an option of a name that is not there.
+    """
+    sources: dict[str, str] = {}
+    options: dict[str, list[str]] = {}
+    usage = "for example --shift clean=folder:photos sketches=folder:sketches sketches:map=FILE.yaml"
+    for item in items:
+        left, equals, right = item.partition("=")
+        name, colon, option = left.partition(":")
+        if not equals or not name or not right or (colon and not option):
+            raise RequestError("--shift clean=SOURCE NAME=SOURCE", repr(item), usage)
+        if colon:
+            options.setdefault(name, []).append(f"{option}={_quoted(right)}")
+        elif name in sources:
+            raise RequestError("each name once", f"{name!r} twice", "rename one")
+        else:
+            sources[name] = right
+    if not items:
+        return {}
+    if "clean" not in sources or len(sources) < 2:
+        raise RequestError("--shift clean=SOURCE and another NAME=SOURCE", f"{', '.join(sources) or 'neither'}", usage)
+    clean = sources.pop("clean")
+    for name in options:
+        if name not in sources:
+            raise RequestError(f"an option of {', '.join(sources)}", f"{name}:{options[name][0]}", usage)
+    return {
+        name: "&".join([f"shift:?clean={_quoted(clean)}", f"shifted={_quoted(source)}", *options.get(name, [])])
+        for name, source in sources.items()
+    }
+
+
+def _quoted(text: str) -> str:
+    """As a value of an option of a source."""
+    return text.replace("%", "%25").replace("&", "%26")
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...]:

@@ -28,6 +28,8 @@ class Part:
         protocols: its protocols; those of the first part come first.
         predict: `Task.predict` of them.
         scorer, headline, needs: as of a `Task`.
+        asks_shift: whether it is about a pair of sources.
+        reads_shifted: as `Task.reads_shifted`.
         check_encoder: says which encoders will not do, by raising `NotApplicable`.
         check_labels: likewise for labels.
     """
@@ -38,5 +40,7 @@ class Part:
     scorer: str
     headline: str
     needs: tuple[Need, ...] = ("pooled", "backbone")
+    asks_shift: bool = False
+    reads_shifted: bool = True
     check_encoder: Callable[[Any, Backbone], None] = _any_encoder
     check_labels: Callable[[Any, Labels], None] = _any_labels

@@ -43,6 +43,14 @@ class Robustness(Task):
         """Not where the checkpoint's own head judges."""
         return not (isinstance(protocol, HeadSettings) and protocol.head == "own")
 
+    def asks_shift(self, protocol: ProtocolSettings) -> bool:
+        """What the part says."""
+        return part_of(protocol).asks_shift
+
+    def reads_shifted(self, protocol: ProtocolSettings) -> bool:
+        """What the part says."""
+        return part_of(protocol).reads_shifted
+
     def scorer_of(self, protocol: ProtocolSettings, multilabel: bool) -> str:
         """The part's."""
         return part_of(protocol).scorer
