@@ -85,13 +85,18 @@ def calibration_bins(confidence: np.ndarray) -> np.ndarray:
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
-def calibration_gaps(confidence: np.ndarray, hit: np.ndarray) -> np.ndarray:
+def calibration_gaps(confidence: np.ndarray, hit: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
     """What each sample adds to each bin's gap: (N, 15), hit - confidence in the column of its bin.
 
     The calibration error is the sum over bins of |column mean|.
+
+    Args:
+        confidence: (N,).
+        hit: (N,) 0 or 1.
+        place: (N,) the bin of each; None for bins of equal width.
     """
     gaps = np.zeros((len(hit), BINS))
-    gaps[np.arange(len(hit)), calibration_bins(confidence)] = hit - confidence
+    gaps[np.arange(len(hit)), calibration_bins(confidence) if place is None else place] = hit - confidence
     return gaps
 
 

@@ -13,7 +13,7 @@ class Definition:
     """A metric's unit, direction and meaning."""
 
     higher_is_better: bool
-    unit: Literal["percent", "nats"]
+    unit: Literal["percent", "nats", "score"]
     summary: str
 
 
@@ -27,6 +27,20 @@ DEFINITIONS: dict[str, Definition] = {
     "mean_per_class": Definition(True, "percent", "mean of the top-1 within each class that has test samples"),
     "ece": Definition(False, "percent", "expected calibration error, 15 equal-width bins (Guo et al. 2017)"),
     "nll": Definition(False, "nats", "mean negative log-probability of the target"),
+    "adaptive_ece": Definition(
+        False, "percent", "expected calibration error, 15 bins of equally many images (Nguyen & O'Connor 2015)"
+    ),
+    "brier": Definition(
+        False, "score", "mean over images of the sum over classes of (probability - 1 for the target, 0 else)^2: 0 to 2"
+    ),
+    "aurc": Definition(False, "percent", "mean over all coverages of the top-1 error on the images it is surest of"),
+    "eaurc": Definition(False, "percent", "aurc above that of the same errors were they what it is least sure of"),
+    "selective_accuracy": Definition(
+        True, "percent", "top-1 on the images it is surest of; how many percent of all follows the @"
+    ),
+    "coverage": Definition(
+        True, "percent", "images that can be answered, the surest first, with so many percent of errors at most"
+    ),
     "mAP": Definition(
         True,
         "percent",

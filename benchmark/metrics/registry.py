@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
-from benchmark.metrics import classification, columns, corruptions, episodes, multilabel, segmentation
+from benchmark.metrics import calibration, classification, columns, corruptions, episodes, multilabel, segmentation
 from benchmark.metrics.detection import coco, voc
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
@@ -47,6 +47,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
     (name, version): Scorer(name, version, function)
     for name, version, function in (
         ("classification", classification.VERSION, classification.estimates),
+        ("calibration", calibration.VERSION, calibration.estimates),
         ("multilabel", multilabel.VERSION, multilabel.estimates),
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),

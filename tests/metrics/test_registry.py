@@ -33,7 +33,10 @@ def test_a_table_of_another_scorer_is_refused():
 
 def test_directions():
     lower = {name for name, definition in DEFINITIONS.items() if not definition.higher_is_better}
-    assert lower == {"ece", "nll", "error", "mean_error", "mean_drop"}
+    assert lower == {
+        *("ece", "nll", "error", "mean_error", "mean_drop"),
+        *("adaptive_ece", "brier", "aurc", "eaurc"),
+    }
     assert definition_of("ece@ts") is DEFINITIONS["ece"]
     with pytest.raises(ResultError, match="top1"):
         definition_of("top_1")
