@@ -48,11 +48,24 @@ def asked_of(inputs: ShiftInputs, n: int | None) -> Asked:
     rows = np.arange(len(test))
     if n is not None and n < len(test):
         rows = np.sort(digest_order(test.ids)[:n])
-    split = chosen_images(inputs.images.test, rows, "reported")
-    if split.ids.to_pylist() != test.ids.take(pa.array(rows)).to_pylist():
-        raise RuntimeError("images and features of another order")
+    split = images_at(inputs.images.test, test.ids, rows, "reported")
     features = test.features[torch.from_numpy(rows).to(test.features.device)]
     return Asked(rows, split, test.targets.cpu().numpy()[rows], features)
+
+
+def images_at(split: Split, ids: pa.Array, rows: np.ndarray, why: str) -> Split:
+    """The images at some places, checked to be those that features were made of.
+
+    Args:
+        split: of which.
+        ids: of all its features, in their order.
+        rows: ascending places.
+        why: see `chosen_images`.
+    """
+    chosen = chosen_images(split, rows, why)
+    if chosen.ids.to_pylist() != ids.take(pa.array(rows)).to_pylist():
+        raise RuntimeError("images and features of another order")
+    return chosen
 
 
 def pixels_of(inputs: ShiftInputs, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
