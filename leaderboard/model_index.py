@@ -34,6 +34,7 @@ TASK_TYPES = {
     "detection": ("object-detection", "Object Detection"),
     "detection-voc": ("object-detection", "Object Detection"),
     "corruptions": ("image-classification", "Image Classification"),
+    "changes": ("image-classification", "Image Classification"),
 }
 """Scorer -> (task of the Hub, its name)."""
 

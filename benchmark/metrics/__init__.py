@@ -11,6 +11,10 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
 * `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
   Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.
+* `changes`: a row per image: `variant`, `draw`, `sample`, `target`, `clean` (the best class of the image as it is), a
+  list for each kind of change of the best class at each of its levels, which the metadata holds; and where colour is
+  probed `histogram` (the best class by it), `residual`, `total`. Gives `top1`, `mean_drop`, `top1@histogram`,
+  `r2@histogram`; `curves` of the module gives accuracy by level.
 * `segmentation`: `variant`, `draw`, `sample`, and pixels of each of C classes at the full resolution of the mask:
   `intersection`, `predicted`, `labelled` (ignored pixels count nowhere). Gives `mIoU`, `mAcc`, `aAcc`.
 * `detection` and `detection-voc`: a row per image: `variant`, `draw`, `sample`, `height`, `width`, and lists: what is

@@ -22,7 +22,11 @@ _OVER = "mean over the fifteen corruptions"
 _VOC = "by PASCAL VOC's protocol at eleven recalls, @area: the area under the curve"
 
 DEFINITIONS: dict[str, Definition] = {
-    "top1": Definition(True, "percent", "samples whose best class is the target"),
+    "top1": Definition(
+        True,
+        "percent",
+        "samples whose best class is the target; @a kind of change: the mean over its levels; @changed: over the kinds",
+    ),
     "top5": Definition(True, "percent", "samples with the target among the five best classes"),
     "mean_per_class": Definition(True, "percent", "mean of the top-1 within each class that has test samples"),
     "ece": Definition(False, "percent", "expected calibration error, 15 equal-width bins (Guo et al. 2017)"),
@@ -77,7 +81,10 @@ DEFINITIONS: dict[str, Definition] = {
     },
     "error": Definition(False, "percent", "top-1 error; of one corruption, the mean over its severities"),
     "mean_error": Definition(False, "percent", f"top-1 error, {_OVER} and their five severities"),
-    "mean_drop": Definition(False, "percent", f"top-1 error above that of clean images, {_OVER} and severities"),
+    "mean_drop": Definition(
+        False, "percent", f"top-1 error above that of clean images, {_OVER} and severities; or over a change's levels"
+    ),
+    "r2": Definition(True, "percent", "share of the variance that is explained: 1 - squared residuals / squared deviations"),
 }
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
-from benchmark.metrics import calibration, classification, columns, corruptions, episodes, multilabel, segmentation
+from benchmark.metrics import (
+    calibration,
+    changes,
+    classification,
+    columns,
+    corruptions,
+    episodes,
+    multilabel,
+    segmentation,
+)
 from benchmark.metrics.detection import coco, voc
 from benchmark.metrics.estimate import Estimate
 from benchmark.metrics.metric import Metric
@@ -52,6 +61,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
         ("corruptions", corruptions.VERSION, corruptions.estimates),
+        ("changes", changes.VERSION, changes.estimates),
         ("detection", coco.VERSION, coco.estimates),
         ("detection-voc", voc.VERSION, voc.estimates),
     )
