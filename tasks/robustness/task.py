@@ -8,10 +8,15 @@ from benchmark.backbones.backbone import Backbone
 from benchmark.data.imagenet import imagenet_positions
 from benchmark.protocol import HeadSettings, ProtocolSettings
 from benchmark.task import Inputs, Labels, Need, Predictions, ShiftInputs, Task
-from tasks.robustness import corrupted
+from tasks.robustness import colour, corrupted, frequency, occlusion
 from tasks.robustness.part import Part
 
-PARTS: tuple[Part, ...] = (corrupted.PART,)
+PARTS: tuple[Part, ...] = (
+    corrupted.PART,
+    occlusion.PART,
+    frequency.PART,
+    colour.PART,
+)
 
 
 def part_of(protocol: ProtocolSettings) -> Part:
