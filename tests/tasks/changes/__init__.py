@@ -1,0 +1,1 @@
+"""Operators of known strength against independent computations."""
