@@ -224,7 +224,13 @@ class Backbone(ABC):
         return self._backoff.limit
 
     @final
-    def encode(self, images: Tensor, representations: Sequence[str] | None = None, layers: Layers = 1) -> Features:
+    def encode(
+        self,
+        images: Tensor,
+        representations: Sequence[str] | None = None,
+        layers: Layers = 1,
+        gradients: bool = False,
+    ) -> Features:
         """Resizes, crops and normalises images as the preprocessing says, and encodes them.
 
         A batch that does not fit in memory is halved until it does, and so are those after it.
@@ -234,31 +240,53 @@ class Backbone(ABC):
                 they are resized and cropped as tensors; `Preprocessing.geometry` does it on photos.
             representations: those wanted; None for all of them.
             layers: the maps to keep for `Features.grid`: the last n layers, or indices; 0 or () keeps none.
+            gradients: autograd goes from the features back to float images; the encoder's parameters stay as they are.
+                The numbers are those without gradients. Such a batch is never halved, since what its parts hold for the
+                way back is held together: `torch.OutOfMemoryError` is the caller's.
 
         Returns:
             Features in float32 on the device of the encoder, usable in autograd.
 
         Raises:
             BackboneError: images of a wrong shape, type or range, a representation or layer the backbone does not have,
-                or features that are not finite.
+                features that are not finite, or gradients of what has none.
         """
         self._check_images(images)
         names, indices = self._check_names(representations, layers)
+        if gradients:
+            if not (images.requires_grad and torch.is_grad_enabled()):
+                found = f"{images.dtype} images, requires_grad={images.requires_grad}, autograd "
+                raise BackboneError(
+                    "images with requires_grad, and autograd switched on, where gradients are asked for",
+                    found + ("on" if torch.is_grad_enabled() else "off"),
+                    "call images.requires_grad_(), or leave gradients out",
+                )
+            return self._encode_part(images, names, indices, gradients=True)
         return Features.cat(self._backoff.run(lambda part: self._encode_part(part, names, indices), images))
 
-    def _encode_part(self, images: Tensor, names: frozenset[str], layers: tuple[int, ...]) -> Features:
+    def _encode_part(
+        self, images: Tensor, names: frozenset[str], layers: tuple[int, ...], gradients: bool = False
+    ) -> Features:
         images = images.to(self.execution.torch_device, non_blocking=True)
-        with self.execution.arithmetic():
-            raw = self._run(self._to_input(self.preprocessing.fit(images)), names, layers)
+        run = self._features if gradients else self._run  # compiled graphs are those of inference
+        with self.execution.arithmetic(gradients):
+            raw = run(self._to_input(self.preprocessing.fit(images)), names, layers)
             outputs = [*raw.vectors.values(), *raw.maps.values()]
+            labels = [*raw.vectors, *(f"the map of layer {index}" for index in raw.maps)]
             finite = torch.stack([tensor.isfinite().all() for tensor in outputs])
             if not finite.all():  # the one synchronisation with the device
-                labels = [*raw.vectors, *(f"the map of layer {index}" for index in raw.maps)]
                 wrong = [label for label, good in zip(labels, finite.tolist(), strict=True) if not good]
                 raise BackboneError(
                     "finite features",
                     f"NaN or infinity in {', '.join(wrong)} of {self.arch} ({self.execution.precision})",
                     "check the weights and statistics, or use precision fp32",
+                )
+            if gradients and not all(tensor.requires_grad for tensor in outputs):
+                cut = [label for label, tensor in zip(labels, outputs, strict=True) if not tensor.requires_grad]
+                raise BackboneError(
+                    "features that follow from the images by autograd",
+                    f"{', '.join(cut)} of {self.arch} cut off from them",
+                    "take no_grad, detach and rounding of integers out of its forward",
                 )
         # Copied outside of inference mode, so that a head can be trained on them.
         vectors = {

@@ -38,9 +38,11 @@ class Execution(BaseModel):
         return torch.device(self.device)
 
     @contextlib.contextmanager
-    def arithmetic(self) -> Iterator[None]:
-        """Sets precision and inference mode for a forward pass, and puts the process's settings back."""
-        with torch.inference_mode(), self.products(), self.autocast():
+    def arithmetic(self, gradients: bool = False) -> Iterator[None]:
+        """Sets precision for a forward pass, and inference mode unless it is to have gradients; puts the process's
+        settings back.
+        """
+        with contextlib.nullcontext() if gradients else torch.inference_mode(), self.products(), self.autocast():
             yield
 
     def autocast(self) -> torch.autocast:
