@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from benchmark.errors import ResultError, nearest
 from benchmark.metrics import (
+    adversarial,
     calibration,
     changes,
     classification,
@@ -61,6 +62,7 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
         ("corruptions", corruptions.VERSION, corruptions.estimates),
+        ("adversarial", adversarial.VERSION, adversarial.estimates),
         ("changes", changes.VERSION, changes.estimates),
         ("detection", coco.VERSION, coco.estimates),
         ("detection-voc", voc.VERSION, voc.estimates),

@@ -26,6 +26,16 @@ def mcnemar_of_many(lost: np.ndarray, gained: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, 2.0 * stats.binom.cdf(np.minimum(lost, gained), lost + gained, 0.5))
 
 
+def mcnemar_one_sided(lost: int, gained: int) -> float:
+    """Exact one-sided p-value of McNemar's test: so many gains or more among those that differ, were both as likely.
+
+    Args:
+        lost: samples that only the first of two methods gets right.
+        gained: samples that only the second gets right.
+    """
+    return float(stats.binom.sf(gained - 1, lost + gained, 0.5))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (Holm 1979): compare with alpha to keep the family-wise error below it."""
     p = np.asarray(p_values, dtype=np.float64)

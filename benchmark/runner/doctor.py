@@ -41,6 +41,7 @@ _PARTS = (
     _Part("onedl-mmcv", "dense", "no trained dense heads"),
     _Part("onedl-mmdetection", "dense", "no detection heads (Faster and Mask R-CNN, RetinaNet, ViTDet)"),
     _Part("onedl-mmsegmentation", "dense", "no trained segmentation heads (UPerNet, FCN)"),
+    _Part("pyautoattack", "robust", "no AutoAttack (the headline of robust/adversarial)"),
     _Part("ray", "ray", "no cluster engine"),
 )
 

@@ -18,6 +18,7 @@ import torch
 
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "faiss-cpu", "faiss-gpu", "numpy", "pillow")
 _DENSE = ("onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation", "pycocotools")
+_ROBUST = ("pyautoattack",)
 
 
 def compiled_mmcv() -> bool | None:
@@ -45,7 +46,7 @@ def now() -> str:
 def libraries() -> dict[str, str]:
     """Installed versions of the libraries that figures could depend on."""
     found = {"python": platform.python_version()}
-    for name in (*_LIBRARIES, *_DENSE):
+    for name in (*_LIBRARIES, *_DENSE, *_ROBUST):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

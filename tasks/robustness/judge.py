@@ -47,9 +47,13 @@ class Judge:
     held_out: int
     details: Mapping[str, Any]
 
-    def of_images(self, backbone: Backbone, images: Tensor) -> Tensor:
-        """(B, C) logits of (B, 3, H, W) images, uint8 or float in [0, 1], at the encoder's size."""
-        return self.logits(backbone.encode(images, [self.representation], layers=0).global_(self.representation))
+    def of_images(self, backbone: Backbone, images: Tensor, gradients: bool = False) -> Tensor:
+        """(B, C) logits of (B, 3, H, W) images, uint8 or float in [0, 1], at the encoder's size.
+
+        With `gradients`, autograd goes back to the images, see `Backbone.encode`.
+        """
+        features = backbone.encode(images, [self.representation], layers=0, gradients=gradients)
+        return self.logits(features.global_(self.representation))
 
 
 def judge_of(inputs: Inputs, protocol: JudgeSettings, seed: int) -> Judge:

@@ -27,7 +27,8 @@ class Part:
         settings: the class of its protocols' settings, which no other part has.
         protocols: its protocols; those of the first part come first.
         predict: `Task.predict` of them.
-        scorer, headline, needs: as of a `Task`.
+        scorer, needs: as of a `Task`.
+        headline: likewise; a function of the protocol where its settings decide which figures there are.
         asks_shift: whether it is about a pair of sources.
         reads_shifted: as `Task.reads_shifted`.
         check_encoder: says which encoders will not do, by raising `NotApplicable`.
@@ -38,7 +39,7 @@ class Part:
     protocols: tuple[JudgeSettings, ...]
     predict: Callable[[Any, Any, int], Predictions]
     scorer: str
-    headline: str
+    headline: str | Callable[[Any], str]
     needs: tuple[Need, ...] = ("pooled", "backbone")
     asks_shift: bool = False
     reads_shifted: bool = True

@@ -8,11 +8,12 @@ from benchmark.backbones.backbone import Backbone
 from benchmark.data.imagenet import imagenet_positions
 from benchmark.protocol import HeadSettings, ProtocolSettings
 from benchmark.task import Inputs, Labels, Need, Predictions, ShiftInputs, Task
-from tasks.robustness import colour, corrupted, frequency, occlusion
+from tasks.robustness import adversarial, colour, corrupted, frequency, occlusion
 from tasks.robustness.part import Part
 
 PARTS: tuple[Part, ...] = (
     corrupted.PART,
+    adversarial.PART,
     occlusion.PART,
     frequency.PART,
     colour.PART,
@@ -62,7 +63,8 @@ class Robustness(Task):
 
     def headline_of(self, protocol: ProtocolSettings, dataset: str, multilabel: bool) -> str:
         """The part's."""
-        return part_of(protocol).headline
+        headline = part_of(protocol).headline
+        return headline if isinstance(headline, str) else headline(protocol)
 
     def check(self, protocol: ProtocolSettings, labels: Labels) -> None:
         """Whether images have one label each, and a head of ImageNet knows the classes where it is to judge.
