@@ -448,6 +448,7 @@ def _run(request: RunRequest, dry_run: bool) -> int:
     reporter.plan(plan)
     if dry_run:
         return 0
+    plan.check_applicable()
     summary = run_plan(plan, shelf, reporter)
     _console().print(render(read_entries([request.out])))
     reporter.summary(summary, request)

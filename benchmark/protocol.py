@@ -63,8 +63,9 @@ class HeadSettings(ProtocolSettings):
     """The settings of a protocol that judges images by one classifier.
 
     Attributes:
-        head: `probe`, fitted on the features of train, or the checkpoint's `own` supervised one, on the representation
-            that it was trained on; then nothing of train is encoded.
+        head: `probe`, the linear task's, fitted on the features of train; `mean`, the nearest class mean of them; or
+            the checkpoint's `own` supervised one, on the representation that it was trained on: then nothing of train
+            is encoded.
     """
 
-    head: Literal["probe", "own"] = "probe"
+    head: Literal["probe", "mean", "own"] = "probe"

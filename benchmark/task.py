@@ -62,7 +62,7 @@ class Labels:
         classes: class names by target index.
         multilabel: whether targets are indicators.
         shift: of a dataset with shifted images, what they are.
-        shifted: their targets, in classes of their own.
+        shifted: those images, with targets in classes of their own.
     """
 
     train: np.ndarray
@@ -70,7 +70,7 @@ class Labels:
     classes: tuple[str, ...]
     multilabel: bool = False
     shift: Shift | None = None
-    shifted: np.ndarray | None = None
+    shifted: Split | None = None
 
 
 @dataclass(frozen=True)

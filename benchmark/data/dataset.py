@@ -69,12 +69,14 @@ class Collection:
         classes: class names in the order of the target indices.
         multilabel: whether targets are (N, C) indicators.
         notices: as of a `Dataset`.
+        variants: whether they are changed versions of the same images, with ids `change/severity/id`.
     """
 
     split: Split
     classes: tuple[str, ...]
     multilabel: bool = False
     notices: tuple[str, ...] = field(default=())
+    variants: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ class Shift:
         classes: K class names of their own, in the order of that split's target indices.
         accepted: (K, C) bool, which of the dataset's classes count as right for each of them; None where the two have
             no class in common.
+        variants: as of a `Collection`: changed versions of the dataset's own reported images.
     """
 
     source: str
     classes: tuple[str, ...]
     accepted: np.ndarray | None
+    variants: bool = False
 
     def accepted_of(self, targets: np.ndarray) -> np.ndarray:
         """(N, C) bool, which of the dataset's classes count as right for each image.

@@ -60,7 +60,7 @@ class FolderReader:
 
 
 @dataclass
-class _Found:
+class Found:
     """What a walk through the class folders of a split has found; flat arrays, for a million files.
 
     Attributes:
@@ -107,15 +107,16 @@ class _Found:
         return added
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, in alphabetical order, without hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _scan(root: Path, where: str) -> _Found:
+def scan_classes(root: Path, where: str) -> Found:
     """The images of the split in `root/where` (`root` itself where `where` is empty)."""
     folder = root / where
-    found = _Found(classes=_subfolders(folder))
+    found = Found(classes=subfolders(folder))
     if not found.classes:
         holds = "files but no class folders" if any(folder.iterdir()) else "nothing"
         raise DataError(
@@ -134,7 +135,7 @@ def _scan(root: Path, where: str) -> _Found:
 
 def _split_folders(root: Path, options: FolderOptions, text: str) -> dict[str, str]:
     """Split name -> its folder below `root`; only `train` (it may be the root itself) where `split=` makes the rest."""
-    there = _subfolders(root)
+    there = subfolders(root)
     asked = {"train": options.train, "val": options.val, "test": options.test}
     for name in asked.values():
         if name is not None and not (root / name).is_dir():
@@ -167,7 +168,8 @@ def _split_folders(root: Path, options: FolderOptions, text: str) -> dict[str, s
     return chosen
 
 
-def _make_split(root: Path, name: str, ids: pa.Array, targets: NDArray[np.int64], stamps: Stamps) -> Split:
+def make_split(root: Path, name: str, ids: pa.Array, targets: NDArray[np.int64], stamps: Stamps) -> Split:
+    """A split of the images at `ids` below `root`."""
     fingerprint, state = of_files(root, ids, stamps)
     labels = of_labels(ids, targets)
     reader = FolderReader(str(root), ids)
@@ -192,7 +194,7 @@ def open_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Dataset:
     """
     root = _root_of(spec)
     folders = _split_folders(root, options, spec.text)
-    scans = {split: _scan(root, where) for split, where in folders.items()}
+    scans = {split: scan_classes(root, where) for split, where in folders.items()}
     classes = scans["train"].classes
     index = {label: i for i, label in enumerate(classes)}
     notices = []
@@ -216,7 +218,7 @@ def open_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Dataset:
         out = held_out(ids, targets, options.split, options.seed, spec.text)
         for split, rows in (("train", np.flatnonzero(~out)), ("test", np.flatnonzero(out))):
             parts[split] = (ids.take(pa.array(rows)), targets[rows], stamps.take(rows))
-    splits = {split: _make_split(root, split, *part) for split, part in parts.items()}
+    splits = {split: make_split(root, split, *part) for split, part in parts.items()}
     dataset = assemble(name, spec.text, classes, splits, notices=notices)
     train, test = parts["train"], parts[dataset.reported]
     leak = leaked(root, train[0], train[2].sizes, test[0], test[2].sizes)
@@ -235,14 +237,14 @@ def collect_folder(name: str, spec: SourceSpec, options: FolderOptions) -> Colle
     if options.split is not None:
         dataset = open_folder(name, spec, options)
         return Collection(dataset.splits[dataset.reported], dataset.classes, notices=dataset.notices)
-    there = _subfolders(root)
+    there = subfolders(root)
     named = [label for label in (options.test, options.val, "test", *VAL_NAMES) if label in there]
     if not named and ("train" in there or options.test or options.val):
         _split_folders(root, options, spec.text)  # says what is missing
-    scan = _scan(root, named[0] if named else "")
+    scan = scan_classes(root, named[0] if named else "")
     targets = np.repeat(np.arange(len(scan.classes)), scan.counts).astype(np.int64)
     stamps = Stamps.of_rows(np.array(scan.stamps, np.int64))
-    split = _make_split(root, "test", pa.array(scan.names, pa.string()), targets, stamps)
+    split = make_split(root, "test", pa.array(scan.names, pa.string()), targets, stamps)
     stray = f"{len(scan.stray)} files are no images and were left out: {', '.join(scan.stray[:1])} ..."
     return Collection(split, tuple(scan.classes), notices=(stray,) if scan.stray else ())
 

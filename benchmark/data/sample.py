@@ -69,7 +69,7 @@ def chosen_images(split: Split, positions: Sequence[int] | np.ndarray, why: str)
 
     Args:
         split: of which.
-        positions: ascending, each once.
+        positions: each once, in the order wanted.
         why: in a few words that tell one choice from another; part of the fingerprints.
     """
     places = tuple(int(position) for position in positions)

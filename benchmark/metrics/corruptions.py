@@ -1,4 +1,4 @@
-"""The `corruptions` scorer: errors on images at five severities of fifteen corruptions, beside the clean ones."""
+"""The scorers `corruptions` and `imagenet-c`: errors at five severities of fifteen corruptions, beside clean images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmark.metrics import columns, intervals
 from benchmark.metrics.estimate import Estimate
-from benchmark.metrics.names import with_variant
+from benchmark.metrics.names import split_name, with_variant
 
 VERSION = 1
 SEVERITIES = 5
@@ -23,10 +23,43 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 FIFTEEN: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 EXTRA: tuple[str, ...] = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The paper's four for validation; they enter no mean over the fifteen."""
+ALEXNET: Mapping[str, float] = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.922640,
+    "defocus_blur": 0.819880,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.798360,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.717840,
+    "jpeg_compression": 0.606500,
+}
+"""AlexNet's mean error over the five severities of each corruption of ImageNet-C (the authors' table)."""
+ALEXNET_CLEAN = 0.43478
+"""Its error on clean images: torchvision's `alexnet-owt`, the weights behind that table, have a top-1 of 56.522."""
+
+_RANGES = {
+    "error": (0.0, 100.0),
+    "mean_error": (0.0, 100.0),
+    "mean_drop": (-100.0, 100.0),
+    "mCE": (0.0, np.inf),
+    "relative_mCE": (-np.inf, np.inf),
+}
 
 
 def corruptions_table(
-    ids: pa.Array, targets: np.ndarray, clean: np.ndarray, predictions: Mapping[str, np.ndarray], classes: int
+    ids: pa.Array,
+    targets: np.ndarray,
+    clean: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    classes: int,
+    scorer: str = "corruptions",
 ) -> pa.Table:
     """A row per image.
 
@@ -36,6 +69,7 @@ def corruptions_table(
         clean: (N,) the best class of the image as it is.
         predictions: corruption -> (N, 5) the best class at each severity; all fifteen, and the extra four or none.
         classes: C.
+        scorer: `corruptions`, or `imagenet-c` for the published files.
     """
     n = len(targets)
     table = {
@@ -48,7 +82,7 @@ def corruptions_table(
     for name, found in predictions.items():
         flat = pa.array(np.ascontiguousarray(found, dtype=np.int32).ravel())
         table[name] = pa.FixedSizeListArray.from_arrays(flat, SEVERITIES)
-    return columns.stamp(pa.table(table), "corruptions", classes)
+    return columns.stamp(pa.table(table), scorer, classes)
 
 
 def estimates(table: pa.Table) -> list[Estimate]:
@@ -57,6 +91,40 @@ def estimates(table: pa.Table) -> list[Estimate]:
     Raises:
         ResultError: a corruption is missing (a mean over fewer would be another figure), or classes that are none.
     """
+    ids, targets, hit, errors = _read(table)
+    fifteen = np.stack([errors[name] for name in FIFTEEN], axis=1).mean(axis=1)
+    figures = {"mean_error": fifteen, "mean_drop": fifteen - (100.0 - hit)}
+    for group, names in GROUPS.items():
+        figures[with_variant("error", group)] = np.stack([errors[name] for name in names], axis=1).mean(axis=1)
+    figures |= {with_variant("error", name): values for name, values in errors.items()}
+    return [_clean(ids, targets, hit), *(_mean(name, ids, targets, values) for name, values in figures.items())]
+
+
+def published_estimates(table: pa.Table) -> list[Estimate]:
+    """`mCE` and `relative_mCE`, which only the published files of ImageNet-C have, before the figures of `estimates`.
+
+    CE of a corruption is sum_s E(s) / sum_s E_AlexNet(s), relative CE sum_s (E(s) - E_clean) / sum_s (E_AlexNet(s) -
+    E_AlexNet_clean); the means are over the fifteen (Hendrycks and Dietterich, ICLR 2019, section 4.1).
+
+    Raises:
+        ResultError: as `estimates`; or another number of classes than ImageNet's thousand, which AlexNet told apart.
+    """
+    classes = columns.facts_of(table)["classes"]
+    if classes != 1000:
+        raise columns.malformed("the 1,000 classes of ImageNet", f"{classes}")
+    ids, targets, hit, errors = _read(table)
+    over = {name: errors[name] / ALEXNET[name] for name in FIFTEEN}
+    above = {name: (errors[name] - (100.0 - hit)) / (ALEXNET[name] - ALEXNET_CLEAN) for name in FIFTEEN}
+    found = [
+        _mean(name, ids, targets, np.stack(list(parts.values()), axis=1).mean(axis=1))
+        for name, parts in (("mCE", over), ("relative_mCE", above))
+    ]
+    found += [_mean(with_variant("mCE", name), ids, targets, values) for name, values in over.items()]
+    return found + estimates(table)
+
+
+def _read(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Ids in ascending order, targets, 0 or 100 for the clean image, and percent wrong of each corruption; all (N,)."""
     classes = columns.facts_of(table)["classes"]
     given = [name for name in table.column_names if name in (*FIFTEEN, *EXTRA)]
     missing = [name for name in FIFTEEN if name not in given]
@@ -70,14 +138,12 @@ def estimates(table: pa.Table) -> list[Estimate]:
     rows = tables[0]
     targets = columns.integers(rows, "target", classes)
     hit = 100.0 * (columns.integers(rows, "clean", classes) == targets)
-    errors = {name: _errors(rows, name, targets, classes) for name in given}
-    fifteen = np.stack([errors[name] for name in FIFTEEN], axis=1).mean(axis=1)
-    figures = {"mean_error": fifteen, "mean_drop": fifteen - (100.0 - hit)}
-    for group, names in GROUPS.items():
-        figures[with_variant("error", group)] = np.stack([errors[name] for name in names], axis=1).mean(axis=1)
-    figures |= {with_variant("error", name): values for name, values in errors.items()}
+    return ids, targets, hit, {name: _errors(rows, name, targets, classes) for name in given}
+
+
+def _clean(ids: np.ndarray, targets: np.ndarray, hit: np.ndarray) -> Estimate:
     low, high = intervals.of_proportion(hit / 100.0)
-    top1 = Estimate(
+    return Estimate(
         name="top1",
         value=float(hit.mean()),
         interval=lambda: (100.0 * low, 100.0 * high),
@@ -86,7 +152,6 @@ def estimates(table: pa.Table) -> list[Estimate]:
         contributions=hit[:, None],
         binary=True,
     )
-    return [top1, *(_mean(name, ids, targets, values) for name, values in figures.items())]
 
 
 def _errors(rows: pa.Table, name: str, targets: np.ndarray, classes: int) -> np.ndarray:
@@ -102,8 +167,9 @@ def _errors(rows: pa.Table, name: str, targets: np.ndarray, classes: int) -> np.
 def _mean(name: str, ids: np.ndarray, targets: np.ndarray, values: np.ndarray) -> Estimate:
     def interval() -> tuple[float, float]:
         low, high = intervals.of_mean(values)
-        least = -100.0 if name == "mean_drop" else 0.0
-        return max(least, low), min(100.0, high)
+        base, _ = split_name(name)
+        least, most = _RANGES[base]
+        return max(least, low), min(most, high)
 
     return Estimate(
         name=name,

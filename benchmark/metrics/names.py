@@ -81,6 +81,16 @@ DEFINITIONS: dict[str, Definition] = {
     },
     "error": Definition(False, "percent", "top-1 error; of one corruption, the mean over its severities"),
     "mean_error": Definition(False, "percent", f"top-1 error, {_OVER} and their five severities"),
+    "mCE": Definition(
+        False, "percent", f"{_OVER} of ImageNet-C of the error summed over severities, over AlexNet's (100 is AlexNet)"
+    ),
+    "relative_mCE": Definition(
+        False, "percent", f"{_OVER} of ImageNet-C of the error above that of clean images, over AlexNet's"
+    ),
+    "drop": Definition(False, "percent", "top-1 of clean images less that of shifted ones, of the same classes"),
+    "shape_bias": Definition(
+        True, "percent", "decisions for the shape among those for the shape or the texture of cue-conflict images"
+    ),
     "mean_drop": Definition(
         False, "percent", f"top-1 error above that of clean images, {_OVER} and severities; or over a change's levels"
     ),

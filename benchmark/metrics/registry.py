@@ -18,6 +18,8 @@ from benchmark.metrics import (
     episodes,
     multilabel,
     segmentation,
+    shape_bias,
+    shift,
 )
 from benchmark.metrics.detection import coco, voc
 from benchmark.metrics.estimate import Estimate
@@ -62,8 +64,11 @@ _SCORERS: dict[tuple[str, int], Scorer] = {
         ("episodes", episodes.VERSION, episodes.estimates),
         ("segmentation", segmentation.VERSION, segmentation.estimates),
         ("corruptions", corruptions.VERSION, corruptions.estimates),
-        ("adversarial", adversarial.VERSION, adversarial.estimates),
         ("changes", changes.VERSION, changes.estimates),
+        ("adversarial", adversarial.VERSION, adversarial.estimates),
+        ("imagenet-c", corruptions.VERSION, corruptions.published_estimates),
+        ("shift", shift.VERSION, shift.estimates),
+        ("shape-bias", shape_bias.VERSION, shape_bias.estimates),
         ("detection", coco.VERSION, coco.estimates),
         ("detection-voc", voc.VERSION, voc.estimates),
     )

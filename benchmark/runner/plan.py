@@ -41,6 +41,16 @@ class Plan:
         """Cells that a run would make."""
         return tuple(cell for cell in self.cells if cell.state == "todo")
 
+    def check_applicable(self) -> None:
+        """Stops where nothing of the request has a meaning.
+
+        Raises:
+            RequestError: every cell is not applicable.
+        """
+        if all(cell.state == "not applicable" for cell in self.cells):
+            found = f"{len(self.cells)} that are not applicable ({self.cells[0].reason})"
+            raise RequestError("a cell that can be run", found, "change the suite, the data or the checkpoint")
+
 
 def make_plan(request: RunRequest, shelf: ModelShelf) -> Plan:
     """Validates a request and lays out its cells. Writes nothing.
@@ -126,7 +136,7 @@ def _cell(
         _check_kind(card, planned, dataset, shelf)
         if planned.task.learns == "labels":
             train, reported = (dataset.splits[name].targets for name in ("train", dataset.reported))
-            shifted = dataset.splits["shifted"].targets if dataset.shift else None
+            shifted = dataset.splits.get("shifted")
             labels = Labels(train, reported, dataset.classes, dataset.multilabel, dataset.shift, shifted)
             planned.task.check(planned.protocol, labels)
         if "head" in planned.needs and backbone.head is None:

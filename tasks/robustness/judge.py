@@ -1,4 +1,4 @@
-"""The one classifier under which every change is judged: the linear task's head, or the checkpoint's own."""
+"""The one classifier that judges every change: the linear task's head, class means, or the checkpoint's own head."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmark.errors import NotApplicable
 from benchmark.protocol import HeadSettings
 from benchmark.task import Inputs
 from tasks.logreg import LogisticSettings, fit_logistic
+from tasks.nmc import class_means
 
 
 class JudgeSettings(LogisticSettings, HeadSettings):
@@ -35,7 +36,7 @@ class Judge:
     Attributes:
         logits: (M, D) features -> (M, C).
         representation: what it stands on.
-        temperature: of temperature scaling, fitted on data held out of train; None for a checkpoint's own head.
+        temperature: of temperature scaling, fitted on data held out of train; None for other heads than the probe.
         how, held_out: what hyper-parameters were chosen on, and how many samples that are.
         details: JSON-able facts.
     """
@@ -64,7 +65,9 @@ def judge_of(inputs: Inputs, protocol: JudgeSettings, seed: int) -> Judge:
             classes of the dataset.
     """
     if protocol.head == "own":
-        return _own(inputs, protocol)
+        return _own(inputs)
+    if protocol.head == "mean":
+        return _mean(inputs)
     head = fit_logistic(inputs, protocol, seed)
     return Judge(
         head.logits, inputs.representation, head.temperature, head.how, head.held_out, {"head": "probe", **head.details}
@@ -83,7 +86,7 @@ def own_columns(head: Head, classes: tuple[str, ...]) -> Tensor:
     return torch.tensor(imagenet_positions(classes))
 
 
-def _own(inputs: Inputs, protocol: JudgeSettings) -> Judge:
+def _own(inputs: Inputs) -> Judge:
     head = inputs.head
     if head is None:
         raise NotApplicable("a supervised head", "none", "use head=probe")
@@ -97,4 +100,16 @@ def _own(inputs: Inputs, protocol: JudgeSettings) -> Judge:
         how="none",
         held_out=0,
         details={"head": "own", "outputs": len(head.weight)},
+    )
+
+
+def _mean(inputs: Inputs) -> Judge:
+    means = class_means(inputs.train, inputs.classes)
+    return Judge(
+        logits=lambda features: torch.nn.functional.normalize(features, dim=1) @ means.T,
+        representation=inputs.representation,
+        temperature=None,
+        how="none",
+        held_out=0,
+        details={"head": "mean"},
     )

@@ -6,17 +6,32 @@ from typing import ClassVar
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.imagenet import imagenet_positions
+from benchmark.errors import NotApplicable
 from benchmark.protocol import HeadSettings, ProtocolSettings
 from benchmark.task import Inputs, Labels, Need, Predictions, ShiftInputs, Task
-from tasks.robustness import adversarial, colour, corrupted, frequency, occlusion
+from tasks.robustness import (
+    adversarial,
+    calibrated,
+    colour,
+    corrupted,
+    cue_conflict,
+    frequency,
+    occlusion,
+    published,
+    shifted,
+)
 from tasks.robustness.part import Part
 
 PARTS: tuple[Part, ...] = (
     corrupted.PART,
-    adversarial.PART,
     occlusion.PART,
     frequency.PART,
     colour.PART,
+    calibrated.PART,
+    adversarial.PART,
+    published.PART,
+    shifted.PART,
+    cue_conflict.PART,
 )
 
 
@@ -24,6 +39,10 @@ def part_of(protocol: ProtocolSettings) -> Part:
     """The part that a protocol belongs to."""
     (part,) = [part for part in PARTS if type(protocol) is part.settings]
     return part
+
+
+def _by_own_head(protocol: ProtocolSettings) -> bool:
+    return isinstance(protocol, HeadSettings) and protocol.head == "own"
 
 
 class Robustness(Task):
@@ -43,11 +62,11 @@ class Robustness(Task):
     def needs_of(self, protocol: ProtocolSettings) -> tuple[Need, ...]:
         """What the part needs, and the checkpoint's own head where the protocol judges by it."""
         needs = part_of(protocol).needs
-        return needs if self.reads_train(protocol) else (*needs, "head")
+        return (*needs, "head") if _by_own_head(protocol) else needs
 
     def reads_train(self, protocol: ProtocolSettings) -> bool:
-        """Not where the checkpoint's own head judges."""
-        return not (isinstance(protocol, HeadSettings) and protocol.head == "own")
+        """Not where the checkpoint's own head judges, unless the part fits something else."""
+        return part_of(protocol).always_reads_train or not _by_own_head(protocol)
 
     def asks_shift(self, protocol: ProtocolSettings) -> bool:
         """What the part says."""
@@ -70,12 +89,16 @@ class Robustness(Task):
         """Whether images have one label each, and a head of ImageNet knows the classes where it is to judge.
 
         Raises:
-            NotApplicable: they have several, or it does not.
+            NotApplicable: they have several, it does not, or the part is about other images.
         """
         super().check(protocol, labels)
-        if not self.reads_train(protocol):
+        if _by_own_head(protocol):
             imagenet_positions(labels.classes)
-        part_of(protocol).check_labels(protocol, labels)
+        part = part_of(protocol)
+        if labels.shift is not None and labels.shift.variants != part.asks_variants:
+            theirs, others = "changed versions of the clean images (imagenet-c:ROOT)", "images from elsewhere"
+            raise NotApplicable(*((theirs, others) if part.asks_variants else (others, theirs)), "see --shift")
+        part.check_labels(protocol, labels)
 
     def check_encoder(self, protocol: ProtocolSettings, backbone: Backbone) -> None:
         """Whether images at the encoder's size can be changed so.

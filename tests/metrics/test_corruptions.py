@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from benchmark.errors import ResultError
-from benchmark.metrics.corruptions import EXTRA, FIFTEEN, corruptions_table
+from benchmark.metrics.corruptions import ALEXNET, ALEXNET_CLEAN, EXTRA, FIFTEEN, corruptions_table
 from benchmark.metrics.registry import get_scorer, score
 from tasks.corruptions import registry
 
@@ -64,3 +64,52 @@ def test_wrong_tables_are_refused(parts) -> None:
     table = corruptions_table(ids, targets, clean, found, CLASSES)
     with pytest.raises(ResultError, match="columns of scorer"):
         get_scorer("classification")(table)
+
+
+PAPER = {  # CE and relative CE of ResNet-50, Hendrycks and Dietterich 2019, tables 1 and 5 (rounded there)
+    "gaussian_noise": (80, 104),
+    "shot_noise": (82, 107),
+    "impulse_noise": (83, 107),
+    "defocus_blur": (75, 97),
+    "glass_blur": (89, 126),
+    "motion_blur": (78, 107),
+    "zoom_blur": (80, 110),
+    "snow": (78, 101),
+    "frost": (75, 97),
+    "fog": (66, 79),
+    "brightness": (57, 62),
+    "contrast": (71, 89),
+    "elastic_transform": (85, 146),
+    "pixelate": (77, 111),
+    "jpeg_compression": (77, 132),
+}
+
+
+def test_mce_is_the_papers_of_a_network_with_the_papers_errors() -> None:
+    n = 2000
+    ids, targets = pa.array([f"i{k:04d}" for k in range(n)]), np.zeros(n, np.int64)
+
+    def wrong(share: float) -> np.ndarray:
+        return (np.arange(n) < round(share * n)).astype(np.int64)
+
+    clean = wrong(0.2385)
+    found = {name: np.repeat(wrong(ce / 100 * ALEXNET[name])[:, None], 5, axis=1) for name, (ce, _) in PAPER.items()}
+    figures = {
+        metric.name: metric for metric in score(corruptions_table(ids, targets, clean, found, 1000, "imagenet-c"))
+    }
+    assert figures["mCE"].value == pytest.approx(76.7, abs=0.2)
+    assert figures["relative_mCE"].value == pytest.approx(105.0, abs=1.0)
+    for name, (ce, _) in PAPER.items():
+        assert figures[f"mCE@{name}"].value == pytest.approx(ce, abs=0.1)
+    by_hand = [(np.mean(found[name]) - clean.mean()) / (ALEXNET[name] - ALEXNET_CLEAN) for name in PAPER]
+    assert figures["relative_mCE"].value == pytest.approx(100 * np.mean(by_hand))
+    assert figures["mean_error"].value == pytest.approx(100 * np.mean(list(found.values())))
+
+
+def test_mce_needs_the_thousand_classes(parts) -> None:
+    ids, targets, clean, found = parts
+    with pytest.raises(ResultError, match="1,000 classes"):
+        score(corruptions_table(ids, targets, clean, found, CLASSES, "imagenet-c"))
+    with pytest.raises(ResultError, match="none of fog"):
+        rest = {name: values for name, values in found.items() if name != "fog"}
+        score(corruptions_table(ids, targets, clean, rest, 1000, "imagenet-c"))

@@ -143,7 +143,7 @@ def _load(name: str, source: str) -> ClassMapFile:
     try:
         return ClassMapFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo leaves a gap as well
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(
             "a class map (`classes: {shifted: clean}`)", f"{path}: {where}: {first['msg']}", "mend it"

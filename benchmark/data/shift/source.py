@@ -84,7 +84,7 @@ def open_shift(name: str, spec: SourceSpec, options: ShiftOptions) -> Dataset:
 def _pair(
     name: str, text: str, options: ShiftOptions, clean: Dataset, shifted: Collection, chosen: ClassMap
 ) -> Dataset:
-    shift = Shift(options.shifted, shifted.classes, chosen.accepted)
+    shift = Shift(options.shifted, shifted.classes, chosen.accepted, shifted.variants)
     split, said = shifted.split, [*clean.notices, *(f"shifted: {line}" for line in shifted.notices)]
     meaning = [*shifted.classes, str(chosen.border)]
     if chosen.accepted is not None:
