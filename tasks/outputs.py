@@ -37,6 +37,25 @@ def probabilities(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> 
     return torch.cat(confidence).cpu().numpy(), torch.cat(log_prob).cpu().numpy()
 
 
+def log_odds(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
+    """(N,) log(p / (1 - p)) of the largest probability p of softmax(logits / temperature); logits are (N, C), C > 1.
+
+    Tells images apart where p rounds to 1.
+    """
+    found = []
+    for block in logits.split(_ROWS):
+        scaled = block.double() / temperature
+        best = scaled.argmax(dim=1, keepdim=True)
+        found.append(scaled.gather(1, best)[:, 0] - scaled.scatter(1, best, -torch.inf).logsumexp(dim=1))
+    return np.asarray(torch.cat(found).cpu().numpy())
+
+
+def sums_of_squares(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
+    """(N,) the sum over classes of squared probabilities of softmax(logits / temperature); logits are (N, C)."""
+    found = [torch.softmax(block.double() / temperature, dim=1).square().sum(dim=1) for block in logits.split(_ROWS)]
+    return np.asarray(torch.cat(found).cpu().numpy())
+
+
 def reported_rows(
     inputs: Inputs,
     scores: Tensor,

@@ -16,6 +16,7 @@ from typing import Any
 from benchmark.results.schema import Result
 from leaderboard.site import plots
 from leaderboard.site.reliability import reliability_points
+from leaderboard.site.risk import risk_points
 from leaderboard.tables import Entry
 
 
@@ -44,6 +45,11 @@ def detail_plots(entries: Sequence[Entry]) -> list[DetailPlot]:
         if points:
             caption = "How often the model is right when it is that sure: on the diagonal it means what it says."
             found.append(DetailPlot(f"Calibration: {_cell(result)}", plots.reliability(points), caption, square=True))
+        risks = risk_points(entry)
+        if risks:
+            caption = "Error among the images that the model is surest of, when it answers so many of them."
+            spec = plots.curve(risks, "images answered, %", "error, %", dots=False)
+            found.append(DetailPlot(f"Selective risk: {_cell(result)}", spec, caption))
     return found
 
 

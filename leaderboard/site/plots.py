@@ -175,16 +175,16 @@ def _spread(metric: str) -> Spec:
 _TIPS = (("model", "N", ""), ("value", "Q", ".2f"), ("low", "Q", ".2f"), ("high", "Q", ".2f"))
 
 
-def curve(points: Sequence[dict[str, Any]], x: str, y: str, log: bool = False) -> Spec:
+def curve(points: Sequence[dict[str, Any]], x: str, y: str, log: bool = False, dots: bool = True) -> Spec:
     """A line through points with fields `x` and `y` (and `series`, where there are several lines)."""
-    return with_data(_curve(x, y, log, any("series" in point for point in points)), points)
+    return with_data(_curve(x, y, log, dots, any("series" in point for point in points)), points)
 
 
 @cache
-def _curve(x: str, y: str, log: bool, several: bool) -> Spec:
+def _curve(x: str, y: str, log: bool, dots: bool, several: bool) -> Spec:
     chart = (
         alt.Chart(alt.NamedData(DATA))
-        .mark_line(point=True)
+        .mark_line(point=dots)
         .encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(type="log") if log else alt.Scale(zero=False)),
             y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),

@@ -42,12 +42,17 @@ class Asked:
         return self.split.ids
 
 
+def first_rows(ids: pa.Array, n: int | None) -> np.ndarray:
+    """(M,) the places of all images, or of the `n` that are first in the order of a digest of their ids; ascending."""
+    if n is None or n >= len(ids):
+        return np.arange(len(ids))
+    return np.sort(digest_order(ids)[:n])
+
+
 def asked_of(inputs: ShiftInputs, n: int | None) -> Asked:
-    """All reported images, or `n` of them: those first in the order of a digest of their ids."""
+    """All reported images, or `n` of them, see `first_rows`."""
     test = inputs.features.test
-    rows = np.arange(len(test))
-    if n is not None and n < len(test):
-        rows = np.sort(digest_order(test.ids)[:n])
+    rows = first_rows(test.ids, n)
     split = images_at(inputs.images.test, test.ids, rows, "reported")
     features = test.features[torch.from_numpy(rows).to(test.features.device)]
     return Asked(rows, split, test.targets.cpu().numpy()[rows], features)

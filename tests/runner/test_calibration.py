@@ -1,0 +1,77 @@
+"""Calibration from the command line: the same figures under any batch size, reproduced by verify, drawn on the site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leaderboard.site.details import detail_plots
+from leaderboard.site.plots import DATA
+from leaderboard.tables import read_entries
+from tests.command import CommandLine, words
+
+SCENES = "scenes=scenes:?train=40&test=30&classes=4&size=48&difficulty=0.3"
+MODEL = ("--checkpoint", "random:test_resnet", "--preprocess", "size=32", "crop_pct=1")
+FEW = ("lambdas=3", "lambda_min=1", "lambda_max=1000")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "suite.yaml"
+    tasks = [{"task": "linear"}, {"task": "robustness", "protocol": "robust/calibration"}]
+    path.write_text(json.dumps({"name": "sure", "tasks": tasks}))
+    return path
+
+
+def result(out: Path, task: str) -> dict[str, Any]:
+    (path,) = out.glob(f"results/*/{task}/*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_calibration_of_the_linear_tasks_head(cli: CommandLine, tmp_path: Path, suite: Path) -> None:
+    settings = [part for task in ("linear", "robustness") for few in FEW for part in ("--set", f"{task}.{few}")]
+    where = ("--suite", suite, "--data", SCENES, "--workers", "0", *settings)
+    outcome = cli("run", *MODEL, *where, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    found = result(tmp_path / "a", "robustness")
+    figures = {metric["name"]: metric["value"] for metric in found["metrics"]}
+    linear = {metric["name"]: metric["value"] for metric in result(tmp_path / "a", "linear")["metrics"]}
+    for name in ("top1", "ece", "nll", "ece@ts", "nll@ts"):
+        assert figures[name] == linear[name]
+    assert found["headline"] == "ece" and {"brier", "aurc", "eaurc@ts", "coverage@risk5-ts"} < figures.keys()
+    assert cli("verify", tmp_path / "a").code == 0
+    smaller = ("--batch-size", "5", "--task", "robustness")
+    few = [part for few in FEW for part in ("--set", f"robustness.{few}")]
+    again = cli(
+        "run", *MODEL, "--suite", suite, "--data", SCENES, "--workers", "0", *few, *smaller, "--out", tmp_path / "b",
+        "--cache", tmp_path / "another",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    for before, now in zip(found["metrics"], result(tmp_path / "b", "robustness")["metrics"], strict=True):
+        assert now["name"] == before["name"] and now["value"] == pytest.approx(before["value"], abs=1e-3)
+    plots = {plot.title: plot for plot in detail_plots(read_entries([tmp_path / "b"]))}
+    for kind in ("Calibration", "Selective risk"):
+        (title,) = [title for title in plots if title.startswith(f"{kind}: scenes, robustness")]
+        assert {point["series"] for point in plots[title].spec["datasets"][DATA]} == {
+            "as it is",
+            "after temperature scaling",
+        }
+
+
+def test_predictions_that_were_changed_are_not_reproduced(cli: CommandLine, tmp_path: Path, suite: Path) -> None:
+    few = [part for few in FEW for part in ("--set", f"robustness.{few}")]
+    task = ("--task", "robustness", *few)
+    outcome = cli("run", *MODEL, "--suite", suite, "--data", SCENES, "--workers", "0", *task, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    (path,) = tmp_path.glob("a/results/*/robustness/*.json")
+    record = json.loads(path.read_text())
+    for metric in record["metrics"]:
+        if metric["name"] == "aurc":
+            metric["value"] += 0.01
+    path.write_text(json.dumps(record))
+    found = cli("verify", tmp_path / "a")
+    assert found.code == 1 and "aurc value: stored" in words(found.out)
