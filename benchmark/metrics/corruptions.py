@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,8 @@ ALEXNET: Mapping[str, float] = {
 ALEXNET_CLEAN = 0.43478
 """Its error on clean images: torchvision's `alexnet-owt`, the weights behind that table, have a top-1 of 56.522."""
 
+MEAN = "mean"
+"""What `by_severity` calls the mean over the fifteen."""
 _RANGES = {
     "error": (0.0, 100.0),
     "mean_error": (0.0, 100.0),
@@ -51,6 +54,14 @@ _RANGES = {
     "mCE": (0.0, np.inf),
     "relative_mCE": (-np.inf, np.inf),
 }
+
+
+class Severities(NamedTuple):
+    """Errors in percent, each (5,), with the limits of their 95% intervals."""
+
+    error: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def corruptions_table(
@@ -91,7 +102,8 @@ def estimates(table: pa.Table) -> list[Estimate]:
     Raises:
         ResultError: a corruption is missing (a mean over fewer would be another figure), or classes that are none.
     """
-    ids, targets, hit, errors = _read(table)
+    ids, targets, hit, wrong = _read(table)
+    errors = {name: _percent(values) for name, values in wrong.items()}
     fifteen = np.stack([errors[name] for name in FIFTEEN], axis=1).mean(axis=1)
     figures = {"mean_error": fifteen, "mean_drop": fifteen - (100.0 - hit)}
     for group, names in GROUPS.items():
@@ -112,7 +124,8 @@ def published_estimates(table: pa.Table) -> list[Estimate]:
     classes = columns.facts_of(table)["classes"]
     if classes != 1000:
         raise columns.malformed("the 1,000 classes of ImageNet", f"{classes}")
-    ids, targets, hit, errors = _read(table)
+    ids, targets, hit, wrong = _read(table)
+    errors = {name: _percent(values) for name, values in wrong.items()}
     over = {name: errors[name] / ALEXNET[name] for name in FIFTEEN}
     above = {name: (errors[name] - (100.0 - hit)) / (ALEXNET[name] - ALEXNET_CLEAN) for name in FIFTEEN}
     found = [
@@ -123,8 +136,30 @@ def published_estimates(table: pa.Table) -> list[Estimate]:
     return found + estimates(table)
 
 
+def by_severity(table: pa.Table) -> dict[str, Severities]:
+    """Errors at each severity: of every corruption, and of the fifteen together under `MEAN`.
+
+    Raises:
+        ResultError: as `estimates`.
+    """
+    _, _, _, wrong = _read(table)
+    together = np.stack([wrong[name] for name in FIFTEEN], axis=2)
+    found = {name: _severities(values[:, :, None]) for name, values in wrong.items()}
+    return {**found, MEAN: _severities(together)}
+
+
+def _severities(wrong: np.ndarray) -> Severities:
+    """Of (N, 5, K) answers to images under K corruptions each."""
+    per_image = wrong.mean(axis=2)
+    limits = [intervals.of_proportion(values, wrong.shape[2]) for values in per_image.T]
+    low, high = 100.0 * np.array(limits).T
+    return Severities(100.0 * per_image.mean(axis=0), low, high)
+
+
 def _read(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Ids in ascending order, targets, 0 or 100 for the clean image, and percent wrong of each corruption; all (N,)."""
+    """Ids in ascending order (N,), targets (N,), 0 or 100 for the clean image (N,), and for each corruption where the
+    answer is wrong (N, 5).
+    """
     classes = columns.facts_of(table)["classes"]
     given = [name for name in table.column_names if name in (*FIFTEEN, *EXTRA)]
     missing = [name for name in FIFTEEN if name not in given]
@@ -138,7 +173,7 @@ def _read(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str
     rows = tables[0]
     targets = columns.integers(rows, "target", classes)
     hit = 100.0 * (columns.integers(rows, "clean", classes) == targets)
-    return ids, targets, hit, {name: _errors(rows, name, targets, classes) for name in given}
+    return ids, targets, hit, {name: _wrong(rows, name, targets, classes) for name in given}
 
 
 def _clean(ids: np.ndarray, targets: np.ndarray, hit: np.ndarray) -> Estimate:
@@ -154,14 +189,18 @@ def _clean(ids: np.ndarray, targets: np.ndarray, hit: np.ndarray) -> Estimate:
     )
 
 
-def _errors(rows: pa.Table, name: str, targets: np.ndarray, classes: int) -> np.ndarray:
-    """(N,) percent of the severities at which each image is classified wrongly."""
+def _wrong(rows: pa.Table, name: str, targets: np.ndarray, classes: int) -> np.ndarray:
     found = columns.matrix(rows, name)
     if found.shape[1] != SEVERITIES or not np.issubdtype(found.dtype, np.integer):
         raise columns.malformed(f"{SEVERITIES} classes per image in {name!r}", f"{found.shape[1]} {found.dtype}")
     columns.check_range(found.astype(np.int64), name, classes)
-    wrong: np.ndarray = 100.0 * (found != targets[:, None]).mean(axis=1)
+    wrong: np.ndarray = found != targets[:, None]
     return wrong
+
+
+def _percent(wrong: np.ndarray) -> np.ndarray:
+    """(N,) percent of the severities at which each image is classified wrongly."""
+    return np.asarray(100.0 * wrong.mean(axis=1))
 
 
 def _mean(name: str, ids: np.ndarray, targets: np.ndarray, values: np.ndarray) -> Estimate:

@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from benchmark.errors import ResultError
-from benchmark.metrics.corruptions import ALEXNET, ALEXNET_CLEAN, EXTRA, FIFTEEN, corruptions_table
+from benchmark.metrics.corruptions import ALEXNET, ALEXNET_CLEAN, EXTRA, FIFTEEN, MEAN, by_severity, corruptions_table
 from benchmark.metrics.registry import get_scorer, score
 from tasks.corruptions import registry
 
@@ -47,6 +48,24 @@ def test_the_extra_four_enter_no_mean(parts) -> None:
         for these in (fifteen, found)
     )
     assert one.items() <= other.items() and len(other) == len(one) + 4
+
+
+def test_errors_by_severity_average_to_the_figures(parts) -> None:
+    ids, targets, clean, found = parts
+    table = corruptions_table(ids, targets, clean, found, CLASSES)
+    curves = by_severity(table)
+    assert set(curves) == {*FIFTEEN, *EXTRA, MEAN}
+    for name, values in found.items():
+        np.testing.assert_allclose(curves[name].error, [100 * np.mean(values[:, s] != targets) for s in range(5)])
+        for s in range(5):  # Wilson's interval, as scipy has it
+            limits = stats.binomtest(int((values[:, s] != targets).sum()), N).proportion_ci(method="wilson")
+            assert (curves[name].low[s], curves[name].high[s]) == pytest.approx((100 * limits.low, 100 * limits.high))
+    by_hand = [[100 * np.mean(found[name][:, s] != targets) for name in FIFTEEN] for s in range(5)]
+    np.testing.assert_allclose(curves[MEAN].error, np.mean(by_hand, axis=1))
+    figures = {metric.name: metric.value for metric in score(table)}
+    assert curves[MEAN].error.mean() == pytest.approx(figures["mean_error"])
+    assert (curves[MEAN].low < curves[MEAN].error).all() and (curves[MEAN].error < curves[MEAN].high).all()
+    assert (curves[MEAN].high - curves[MEAN].low < curves["fog"].high - curves["fog"].low).all()  # fifteen say more
 
 
 def test_a_missing_corruption_is_an_error_and_never_a_mean_over_fewer(parts) -> None:
