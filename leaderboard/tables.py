@@ -11,9 +11,12 @@ from statistics import fmean, stdev
 import pandas as pd
 
 from benchmark.errors import ResultError
+from benchmark.metrics.names import definition_of
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store
 from leaderboard.comparability import comparable, conflicts
+from leaderboard.effective import NAME as EFFECTIVE
+from leaderboard.effective import effective_robustness
 
 CARD_COLUMNS = ("method", "pretraining_data", "epochs", "licence", "link", "weights")
 """What a model card says of a checkpoint."""
@@ -135,6 +138,10 @@ def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
 
 def long_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
     """The rows of the long form, by column; what a row lacks is left out of it."""
+    above: dict[int, float] = {}
+    for column in wide_columns(entries):
+        values = effective_of(column)
+        above |= {id(entry): values[model] for model in values for entry in column.cells[model]}
     rows: list[dict[str, object]] = []
     for entry in entries:
         result = entry.result
@@ -162,7 +169,23 @@ def long_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
         for metric in result.metrics:
             figures = metric.model_dump(exclude={"name"})
             rows.append({**shared, **figures, "metric": metric.name, "headline": metric.name == result.headline})
+        if id(entry) in above:
+            value, n = above[id(entry)], result.metric(result.headline).n
+            figures = {"value": value, "higher_is_better": definition_of(EFFECTIVE).higher_is_better, "n": n}
+            rows.append({**shared, **figures, "metric": EFFECTIVE, "headline": False, "draws": 1})
     return rows
+
+
+def effective_of(column: Column) -> dict[str, float]:
+    """Model -> effective robustness, in a column of images from elsewhere that three models or more have."""
+    shift = all(entry.result.scorer.name == "shift" for cell in column.cells.values() for entry in cell)
+    return effective_robustness({model: _points(cell) for model, cell in column.cells.items()}) if shift else {}
+
+
+def _points(cell: Sequence[Entry]) -> tuple[float, float]:
+    """Clean and shifted top-1, means over seeds."""
+    clean, shifted = (fmean(entry.result.metric(name).value for entry in cell) for name in ("top1@clean", "top1"))
+    return clean, shifted
 
 
 def wide_columns(entries: Sequence[Entry]) -> list[Column]:
@@ -221,17 +244,23 @@ def _column(label: str, cluster: list[Entry]) -> Column:
 
 
 def wide_table(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row per model, a column per headline (mean over seeds); empty where a model has no result."""
+    """A row per model, a column per headline (mean over seeds), and the effective robustness beside the columns that
+    have one; empty where a model has no result.
+    """
     columns = wide_columns(entries)
     models = list(dict.fromkeys(entry.result.model.name for entry in entries))
-    rows = [
-        {
-            "model": model,
-            **{column.label: mean_over_seeds(column.values(model)) for column in columns},
-        }
-        for model in models
-    ]
-    return pd.DataFrame(rows, columns=["model", *(column.label for column in columns)])
+    frame = pd.DataFrame({"model": models}, columns=["model"])
+    for column in columns:
+        frame[column.label] = [mean_over_seeds(column.values(model)) for model in models]
+        values = effective_of(column)
+        if values:
+            frame[effective_label(column)] = [values.get(model, math.nan) for model in models]
+    return frame
+
+
+def effective_label(column: Column) -> str:
+    """The label of the effective robustness beside a column."""
+    return column.label.replace(f"/{column.metric}", f"/{EFFECTIVE}", 1)
 
 
 def mean_over_seeds(values: Sequence[MetricValue]) -> float:

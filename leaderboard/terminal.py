@@ -13,7 +13,15 @@ from rich.text import Text
 
 from benchmark.results.schema import Result
 from leaderboard.pairwise import clear_winner
-from leaderboard.tables import Column, Entry, mean_over_seeds, spread_over_seeds, wide_columns
+from leaderboard.tables import (
+    Column,
+    Entry,
+    effective_label,
+    effective_of,
+    mean_over_seeds,
+    spread_over_seeds,
+    wide_columns,
+)
 
 
 def render(entries: Sequence[Entry]) -> RenderableType:
@@ -77,19 +85,32 @@ def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> Renderab
     columns = wide_columns(entries)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
-    winners = {}
+    winners, effective = {}, {}
     for column in columns:
         arrow = " ↓" if column.higher_is_better is False else ""
         table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
         winners[column.label] = clear_winner(column)
+        effective[column.label] = effective_of(column)
+        if effective[column.label]:
+            label = effective_label(column).replace("_", " ")
+            table.add_column(Text(label.replace("/", "\n")), justify="right", no_wrap=True)
     said = {entry.result.model.name: _card(entry.result) for entry in entries}
     for model in _best_first(models, columns):
-        cells = [_cell(column, model, winners[column.label] == model) for column in columns]
+        cells = []
+        for column in columns:
+            cells.append(_cell(column, model, winners[column.label] == model))
+            if effective[column.label]:
+                value = effective[column.label].get(model)
+                cells.append(Text("" if value is None else f"{value:+.1f}  "))
         name = Text(model)
         if said[model]:
             name.append(f"\n{said[model]}", style="dim")
         table.add_row(name, *cells)
     note = "± half of the 95% interval over test samples · ★ better than every other model (paired test, 5%, Holm)"
+    if any(effective.values()):
+        note += (
+            "\neffective robustness: points above the trend of shifted over clean top-1, on logit scales (Taori 2020)"
+        )
     return Group(table, Text(note, style="dim"))
 
 

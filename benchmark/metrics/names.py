@@ -45,6 +45,20 @@ DEFINITIONS: dict[str, Definition] = {
     "coverage": Definition(
         True, "percent", "images that can be answered, the surest first, with so many percent of errors at most"
     ),
+    "auroc": Definition(
+        True, "percent", "chance that a reported image looks more like train than one of something else: area under ROC"
+    ),
+    "fpr95": Definition(
+        False,
+        "percent",
+        "images of something else that look as much like train as the 95% of reported ones that do most",
+    ),
+    "aupr_in": Definition(
+        True, "percent", "average precision at finding the reported images among those of something else"
+    ),
+    "aupr_out": Definition(
+        True, "percent", "average precision at finding the images of something else among the reported ones"
+    ),
     "mAP": Definition(
         True,
         "percent",
@@ -88,13 +102,18 @@ DEFINITIONS: dict[str, Definition] = {
         False, "percent", f"{_OVER} of ImageNet-C of the error above that of clean images, over AlexNet's"
     ),
     "drop": Definition(False, "percent", "top-1 of clean images less that of shifted ones, of the same classes"),
+    "effective_robustness": Definition(
+        True, "percent", "top-1 of shifted images above what the board's trend expects of the clean top-1 (Taori 2020)"
+    ),
     "shape_bias": Definition(
         True, "percent", "decisions for the shape among those for the shape or the texture of cue-conflict images"
     ),
     "mean_drop": Definition(
         False, "percent", f"top-1 error above that of clean images, {_OVER} and severities; or over a change's levels"
     ),
-    "r2": Definition(True, "percent", "share of the variance that is explained: 1 - squared residuals / squared deviations"),
+    "r2": Definition(
+        True, "percent", "share of the variance that is explained: 1 - squared residuals / squared deviations"
+    ),
 }
 
 

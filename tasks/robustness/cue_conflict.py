@@ -116,6 +116,9 @@ PART = Part(
             name="robust/shape-bias",
             summary="cue-conflict images (--shift), by the nearest class mean: shape or texture",
         ),
+        ShapeBiasSettings(
+            name="robust/shape-bias/own-head", head="own", summary="the same by the checkpoint's own head over ImageNet"
+        ),
     ),
     predict=predict_shape_bias,
     scorer="shape-bias",

@@ -142,6 +142,9 @@ PART = Part(
         PublishedSettings(
             name="robust/imagenet-c", summary="the published files (--shift NAME=imagenet-c:PATH): mCE, relative mCE"
         ),
+        PublishedSettings(
+            name="robust/imagenet-c/own-head", head="own", summary="the same by the checkpoint's own head over ImageNet"
+        ),
     ),
     predict=predict_published,
     scorer="imagenet-c",

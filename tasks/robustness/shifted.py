@@ -77,6 +77,9 @@ PART = Part(
         ShiftSettings(
             name="robust/shift", summary="images from elsewhere (--shift), among the classes that they can be of"
         ),
+        ShiftSettings(
+            name="robust/shift/own-head", head="own", summary="the same by the checkpoint's own head over ImageNet"
+        ),
     ),
     predict=predict_shifted,
     scorer="shift",
