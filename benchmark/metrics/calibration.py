@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from benchmark.metrics import classification, columns, intervals, selective
 from benchmark.metrics.classification import BINS, calibration_gaps
-from benchmark.metrics.estimate import Estimate
+from benchmark.metrics.estimate import Estimate, Share
 from benchmark.metrics.names import split_name, with_variant
 
 VERSION = 1
@@ -97,16 +97,8 @@ class _Unit:
 
         return Estimate(name, float(values.mean()), interval, self.ids, self.targets, values[:, None])
 
-    def share(self, name: str, figure: selective.Figure) -> Estimate:
-        low, high = figure.interval
-        return Estimate(
-            name=name,
-            value=100 * figure.value,
-            interval=lambda: (100 * low, 100 * high),
-            units=self.ids,
-            strata=self.targets,
-            contributions=100 * (figure.value + figure.influence)[:, None],
-        )
+    def share(self, name: str, figure: Share) -> Estimate:
+        return figure.estimate(name, self.ids, self.targets)
 
     def magnitudes(self, name: str, gaps: np.ndarray) -> Estimate:
         def interval() -> tuple[float, float]:

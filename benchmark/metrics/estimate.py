@@ -12,6 +12,33 @@ from benchmark.metrics.names import definition_of
 
 
 @dataclass(frozen=True)
+class Share:
+    """A figure in [0, 1] over N units, before it has a name.
+
+    Attributes:
+        value: the figure.
+        influence: (N,) what each unit changes in it, to first order; zero mean.
+        interval: 95%.
+    """
+
+    value: float
+    influence: np.ndarray
+    interval: tuple[float, float]
+
+    def estimate(self, name: str, units: np.ndarray, strata: np.ndarray) -> Estimate:
+        """In percent, of units in this order."""
+        low, high = self.interval
+        return Estimate(
+            name=name,
+            value=100 * self.value,
+            interval=lambda: (100 * low, 100 * high),
+            units=units,
+            strata=strata,
+            contributions=100 * (self.value + self.influence)[:, None],
+        )
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A metric over N units, in its own unit (percent or nats).
 

@@ -29,7 +29,9 @@ def wilson(share: np.ndarray | float, size: np.ndarray | float) -> tuple[np.ndar
     centre = p + Z**2 / (2 * n)
     half = Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
     scale = 1 + Z**2 / n
-    return np.clip((centre - half) / scale, 0, 1), np.clip((centre + half) / scale, 0, 1)
+    # Rounding must not put the limits beside a proportion of 0 or 1.
+    low, high = np.where(p == 0, 0, (centre - half) / scale), np.where(p == 1, 1, (centre + half) / scale)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 def effective_size(share: np.ndarray, variance: np.ndarray, n: np.ndarray, draws: int) -> np.ndarray:

@@ -13,15 +13,7 @@ from scipy import stats
 
 from benchmark.metrics import intervals
 from benchmark.metrics.average_precision import Curve, curve_of
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value in [0, 1], the (N,) influence of each image on it (zero mean), and its 95% interval."""
-
-    value: float
-    influence: np.ndarray
-    interval: tuple[float, float]
+from benchmark.metrics.estimate import Share
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def risk_coverage(score: np.ndarray, wrong: np.ndarray) -> RiskCoverage:
     return RiskCoverage(curve, np.interp(np.arange(len(score) + 1), at, errors))
 
 
-def area(curve: RiskCoverage) -> Figure:
+def area(curve: RiskCoverage) -> Share:
     """AURC: the mean of the risk over the coverages 1/N, 2/N, ... 1 (Geifman et al. 2019); less is better.
 
     With weights w in order of the score it is sum_i w_i R_i / sum w, R_i a ratio of sums up to i; its derivative by w_j
@@ -103,7 +95,7 @@ def area(curve: RiskCoverage) -> Figure:
     return _logit(value, influence, curve)
 
 
-def excess_area(curve: RiskCoverage) -> Figure:
+def excess_area(curve: RiskCoverage) -> Share:
     """E-AURC: the area above that of the same errors in the best order (Geifman et al. 2019)."""
     rate = curve.errors[-1] / curve.n
     slope = -np.log1p(-rate) if rate < 1 else 0.0  # of the optimum by the share of errors
@@ -111,7 +103,7 @@ def excess_area(curve: RiskCoverage) -> Figure:
     return _logit(max(0.0, float(curve.risk.mean()) - curve.optimum), influence, curve)
 
 
-def accuracy_at(curve: RiskCoverage, coverage: float) -> Figure:
+def accuracy_at(curve: RiskCoverage, coverage: float) -> Share:
     """The accuracy on the ceil(coverage N) surest images.
 
     Its error has two parts: the luck of those images, and where the threshold falls, which moves images that are right
@@ -125,10 +117,10 @@ def accuracy_at(curve: RiskCoverage, coverage: float) -> Figure:
     influence = ((here - curve.thresholds.positive) * inside - (here - risk) * share) / share
     size = _effective(np.array(risk), np.array(float(np.mean(influence**2))), np.array(count), curve.n)
     low, high = intervals.wilson(1 - risk, size)
-    return Figure(1 - risk, influence, (min(1 - risk, float(low)), max(1 - risk, float(high))))
+    return Share(1 - risk, influence, (min(1 - risk, float(low)), max(1 - risk, float(high))))
 
 
-def coverage_at(curve: RiskCoverage, limit: float) -> Figure:
+def coverage_at(curve: RiskCoverage, limit: float) -> Share:
     """The largest share of images at or above one score among which at most `limit` are wrong; 0 without any.
 
     The interval holds every coverage whose own interval of the risk holds `limit`; and what is less than the surest
@@ -142,12 +134,12 @@ def coverage_at(curve: RiskCoverage, limit: float) -> Figure:
     value = _largest(share, risk <= limit)
     bounds = _largest(share, high <= limit), max(value, float(share[0]), _largest(share, low <= limit))
     if value in (0.0, 1.0):
-        return Figure(value, np.zeros(curve.n), bounds)
+        return Share(value, np.zeros(curve.n), bounds)
     # The risk crosses the limit here: what an image changes in the risk, over the slope of the risk.
     count = round(value * curve.n)
     beyond, inside = float(curve.local(count, count + curve.window)), float(curve.errors[count]) / count
     change = (curve.thresholds.positive - beyond) * curve.within(count) - (inside - beyond) * value
-    return Figure(value, change / (inside - beyond), bounds)
+    return Share(value, change / (inside - beyond), bounds)
 
 
 def _over_equals(curve: RiskCoverage, by_place: np.ndarray) -> np.ndarray:
@@ -180,7 +172,7 @@ def _largest(share: np.ndarray, allowed: np.ndarray) -> float:
     return float(share[allowed].max(initial=0.0))
 
 
-def _logit(value: float, influence: np.ndarray, curve: RiskCoverage) -> Figure:
+def _logit(value: float, influence: np.ndarray, curve: RiskCoverage) -> Share:
     """With Student's t for as many degrees of freedom as there are errors (or hits): a few errors say little of their
     own spread.
     """
@@ -188,4 +180,4 @@ def _logit(value: float, influence: np.ndarray, curve: RiskCoverage) -> Figure:
     widened = (
         intervals.standard_error(influence) * stats.t.ppf(0.975, max(1, min(wrong, curve.n - wrong))) / intervals.Z
     )
-    return Figure(value, influence, intervals.on_logit_scale(value, widened, curve.n))
+    return Share(value, influence, intervals.on_logit_scale(value, widened, curve.n))

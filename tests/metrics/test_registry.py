@@ -36,6 +36,8 @@ def test_directions():
     assert lower == {
         *("ece", "nll", "error", "mean_error", "mean_drop"),
         *("adaptive_ece", "brier", "aurc", "eaurc"),
+        *("drop", "mCE", "relative_mCE"),
+        *("fpr95",),
     }
     assert definition_of("ece@ts") is DEFINITIONS["ece"]
     with pytest.raises(ResultError, match="top1"):

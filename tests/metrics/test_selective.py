@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import norm
 
 from benchmark.metrics import selective
-from benchmark.metrics.selective import Figure, RiskCoverage, risk_coverage
+from benchmark.metrics.estimate import Share
+from benchmark.metrics.selective import RiskCoverage, risk_coverage
 
 
 def answers(n: int = 400, rate: float = 0.2, skill: float = 1.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +77,7 @@ def test_equal_scores_give_the_mean_over_their_orders() -> None:
     assert selective.area(again).influence == pytest.approx(selective.area(curve).influence[order])
 
 
-def left_out(score: np.ndarray, wrong: np.ndarray, figure: Callable[[RiskCoverage], Figure]) -> np.ndarray:
+def left_out(score: np.ndarray, wrong: np.ndarray, figure: Callable[[RiskCoverage], Share]) -> np.ndarray:
     """The jackknife's influence: (n - 1) times what leaving each image out takes away."""
     whole = figure(risk_coverage(score, wrong)).value
     keep = ~np.eye(len(score), dtype=bool)
@@ -86,7 +87,7 @@ def left_out(score: np.ndarray, wrong: np.ndarray, figure: Callable[[RiskCoverag
 
 @pytest.mark.parametrize("figure", [selective.area, selective.excess_area])
 @pytest.mark.parametrize("equals", [False, True])
-def test_the_influence_of_each_image_on_the_areas(figure: Callable[[RiskCoverage], Figure], equals: bool) -> None:
+def test_the_influence_of_each_image_on_the_areas(figure: Callable[[RiskCoverage], Share], equals: bool) -> None:
     score, wrong = answers(n=600)
     score = np.round(4 * score) if equals else score
     found = figure(risk_coverage(score, wrong)).influence
@@ -101,7 +102,7 @@ def test_the_influence_of_each_image_on_the_areas(figure: Callable[[RiskCoverage
     [(lambda c: selective.accuracy_at(c, 0.8), 0.12), (lambda c: selective.coverage_at(c, 0.05), 0.35)],
 )
 def test_influences_give_the_spread_of_repeated_experiments(
-    figure: Callable[[RiskCoverage], Figure], slack: float
+    figure: Callable[[RiskCoverage], Share], slack: float
 ) -> None:
     drawn = [figure(risk_coverage(*answers(n=2000, seed=seed))) for seed in range(300)]
     spread = np.std([one.value for one in drawn])
