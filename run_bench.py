@@ -191,6 +191,7 @@ def table(
     ranking: Annotated[bool, Parameter(negative=())] = False,
     published: Annotated[bool, Parameter(negative=())] = False,
     by: Annotated[tuple[str, ...], Many] = (),
+    reference: str | None = None,
     output: Path | None = None,
 ) -> int:
     """Results as a table: for people in the terminal, or in a format for programs and papers.
@@ -205,6 +206,8 @@ def table(
             measured ones, with the difference and whether the two contradict each other.
         by: apples to apples: a table (and ranking) for each group of models that share these facts: `architecture`,
             `pretraining_data`, `epochs`, `method`, or a name that model cards have under `groups`.
+        reference: a model of the table: errors under corruptions are also given over its errors, as ImageNet-C gives
+            them over AlexNet's.
         output: a file to write instead of the standard output.
     """
     from benchmark.errors import RequestError
@@ -212,19 +215,20 @@ def table(
     from leaderboard.formats import encode
     from leaderboard.groups import grouped
     from leaderboard.published import frames, terminal
-    from leaderboard.tables import long_table, read_entries, wide_table
+    from leaderboard.tables import check_reference_of, long_table, read_entries, wide_table
     from leaderboard.terminal import render
 
     if not folders:
         raise RequestError("at least one output folder of a run", "none", "for example: table runs/a runs/b")
     entries = read_entries(folders)
+    check_reference_of(entries, reference)
     if by and (format != "terminal" or output is not None):
         raise RequestError("--by in the terminal", f"--format {format}", "other formats have a column for every fact")
     if format == "terminal" and output is None:
         for facts, group in grouped(entries, by).items():
             if by:
                 _console().rule(", ".join(facts), align="left")
-            _console().print(render(group))
+            _console().print(render(group, reference))
             if ranking and (not by or len({entry.result.model.name for entry in group}) > 1):
                 _console().print(standing.render(group))
         if published:
@@ -235,7 +239,7 @@ def table(
     if published:
         content = frames.encode_published(entries, format, wide)
     else:
-        content = encode(wide_table(entries) if wide else long_table(entries), format)
+        content = encode((wide_table if wide else long_table)(entries, reference), format)
     if output is None:
         if format == "parquet" and sys.stdout.isatty():
             raise RequestError("--output for parquet", "a terminal, which cannot show it", "add --output table.parquet")

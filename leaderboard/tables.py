@@ -15,8 +15,7 @@ from benchmark.metrics.names import definition_of
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import open_store
 from leaderboard.comparability import comparable, conflicts
-from leaderboard.effective import NAME as EFFECTIVE
-from leaderboard.effective import effective_robustness
+from leaderboard.derived import check_reference, derived
 
 CARD_COLUMNS = ("method", "pretraining_data", "epochs", "licence", "link", "weights")
 """What a model card says of a checkpoint."""
@@ -131,17 +130,23 @@ def _renamed(entry: Entry, name: str) -> Entry:
     return Entry(entry.root, entry.result.model_copy(update={"model": model}))
 
 
-def long_table(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One row per metric; a failed cell has one row, its headline without a value."""
-    return pd.DataFrame(long_rows(entries), columns=list(LONG_COLUMNS))
+def long_table(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
+    """One row per metric; a failed cell has one row, its headline without a value.
+
+    Args:
+        entries: the results.
+        reference: see `leaderboard.derived`; figures of the board have `origin` "of the board" and no interval.
+    """
+    return pd.DataFrame(long_rows(entries, reference), columns=list(LONG_COLUMNS))
 
 
-def long_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
+def long_rows(entries: Sequence[Entry], reference: str | None = None) -> list[dict[str, object]]:
     """The rows of the long form, by column; what a row lacks is left out of it."""
-    above: dict[int, float] = {}
+    more: dict[int, dict[str, float]] = {}
     for column in wide_columns(entries):
-        values = effective_of(column)
-        above |= {id(entry): values[model] for model in values for entry in column.cells[model]}
+        for name, values in derived_of(column, reference).items():
+            for model, value in values.items():
+                more.setdefault(id(column.cells[model][0]), {})[name] = value
     rows: list[dict[str, object]] = []
     for entry in entries:
         result = entry.result
@@ -169,23 +174,25 @@ def long_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
         for metric in result.metrics:
             figures = metric.model_dump(exclude={"name"})
             rows.append({**shared, **figures, "metric": metric.name, "headline": metric.name == result.headline})
-        if id(entry) in above:
-            value, n = above[id(entry)], result.metric(result.headline).n
-            figures = {"value": value, "higher_is_better": definition_of(EFFECTIVE).higher_is_better, "n": n}
-            rows.append({**shared, **figures, "metric": EFFECTIVE, "headline": False, "draws": 1})
+        for name, value in more.get(id(entry), {}).items():
+            better, n = definition_of(name).higher_is_better, result.metric(result.headline).n
+            figures = {"value": value, "higher_is_better": better, "n": n, "draws": 1}
+            rows.append({**shared, **figures, "metric": name, "headline": False, "origin": "of the board"})
     return rows
 
 
-def effective_of(column: Column) -> dict[str, float]:
-    """Model -> effective robustness, in a column of images from elsewhere that three models or more have."""
-    shift = all(entry.result.scorer.name == "shift" for cell in column.cells.values() for entry in cell)
-    return effective_robustness({model: _points(cell) for model, cell in column.cells.items()}) if shift else {}
+def check_reference_of(entries: Sequence[Entry], reference: str | None) -> None:
+    """Stops where a model that errors are to be given over has none under corruptions (see `leaderboard.derived`)."""
+    cells = [
+        {model: [entry.result for entry in cell] for model, cell in c.cells.items()} for c in wide_columns(entries)
+    ]
+    check_reference(reference, cells)
 
 
-def _points(cell: Sequence[Entry]) -> tuple[float, float]:
-    """Clean and shifted top-1, means over seeds."""
-    clean, shifted = (fmean(entry.result.metric(name).value for entry in cell) for name in ("top1@clean", "top1"))
-    return clean, shifted
+def derived_of(column: Column, reference: str | None = None) -> dict[str, dict[str, float]]:
+    """Metric -> model -> figure of what a column's models say of each other (see `leaderboard.derived`)."""
+    cells = {model: [entry.result for entry in cell] for model, cell in column.cells.items()}
+    return derived(cells, reference)
 
 
 def wide_columns(entries: Sequence[Entry]) -> list[Column]:
@@ -243,24 +250,27 @@ def _column(label: str, cluster: list[Entry]) -> Column:
     return Column(label, cluster[0].result.headline, cells, frozenset(models.keys() - cells.keys()))
 
 
-def wide_table(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row per model, a column per headline (mean over seeds), and the effective robustness beside the columns that
-    have one; empty where a model has no result.
+def wide_table(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
+    """A row per model, a column per headline (mean over seeds), figures of the board beside it; empty where a model has
+    no result.
+
+    Args:
+        entries: the results.
+        reference: see `leaderboard.derived`.
     """
     columns = wide_columns(entries)
     models = list(dict.fromkeys(entry.result.model.name for entry in entries))
     frame = pd.DataFrame({"model": models}, columns=["model"])
     for column in columns:
         frame[column.label] = [mean_over_seeds(column.values(model)) for model in models]
-        values = effective_of(column)
-        if values:
-            frame[effective_label(column)] = [values.get(model, math.nan) for model in models]
+        for name, values in derived_of(column, reference).items():
+            frame[derived_label(column, name)] = [values.get(model, math.nan) for model in models]
     return frame
 
 
-def effective_label(column: Column) -> str:
-    """The label of the effective robustness beside a column."""
-    return column.label.replace(f"/{column.metric}", f"/{EFFECTIVE}", 1)
+def derived_label(column: Column, name: str) -> str:
+    """The label of a figure of the board beside its column."""
+    return column.label.replace(f"/{column.metric}", f"/{name}", 1)
 
 
 def mean_over_seeds(values: Sequence[MetricValue]) -> float:

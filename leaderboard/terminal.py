@@ -12,23 +12,29 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.results.schema import Result
+from leaderboard.effective import NAME as EFFECTIVE
 from leaderboard.pairwise import clear_winner
 from leaderboard.tables import (
     Column,
     Entry,
-    effective_label,
-    effective_of,
+    derived_label,
+    derived_of,
     mean_over_seeds,
     spread_over_seeds,
     wide_columns,
 )
 
 
-def render(entries: Sequence[Entry]) -> RenderableType:
-    """One model: a row per metric, with intervals. Several: a row per model, a column per headline."""
+def render(entries: Sequence[Entry], reference: str | None = None) -> RenderableType:
+    """One model: a row per metric, with intervals. Several: a row per model, a column per headline.
+
+    Args:
+        entries: the results.
+        reference: see `leaderboard.derived`.
+    """
     models = list(dict.fromkeys(entry.result.model.name for entry in entries))
     failures = [_failure(entry) for entry in entries if entry.result.status == "failed"]
-    body = _one_model(models[0], entries) if len(models) == 1 else _several_models(models, entries)
+    body = _one_model(models[0], entries) if len(models) == 1 else _several_models(models, entries, reference)
     return Group(body, *failures)
 
 
@@ -81,36 +87,37 @@ def _heading(result: Result, with_seed: bool) -> str:
     return " ".join(parts)
 
 
-def _several_models(models: Sequence[str], entries: Sequence[Entry]) -> RenderableType:
+def _several_models(models: Sequence[str], entries: Sequence[Entry], reference: str | None) -> RenderableType:
     columns = wide_columns(entries)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
-    winners, effective = {}, {}
+    winners, board = {}, {}
     for column in columns:
         arrow = " ↓" if column.higher_is_better is False else ""
         table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
         winners[column.label] = clear_winner(column)
-        effective[column.label] = effective_of(column)
-        if effective[column.label]:
-            label = effective_label(column).replace("_", " ")
+        board[column.label] = derived_of(column, reference)
+        for metric in board[column.label]:
+            label = derived_label(column, metric).replace("_", " ")
             table.add_column(Text(label.replace("/", "\n")), justify="right", no_wrap=True)
     said = {entry.result.model.name: _card(entry.result) for entry in entries}
     for model in _best_first(models, columns):
         cells = []
         for column in columns:
             cells.append(_cell(column, model, winners[column.label] == model))
-            if effective[column.label]:
-                value = effective[column.label].get(model)
-                cells.append(Text("" if value is None else f"{value:+.1f}  "))
+            for values in board[column.label].values():
+                cells.append(Text(f"{values[model]:.1f}  " if model in values else ""))
         name = Text(model)
         if said[model]:
             name.append(f"\n{said[model]}", style="dim")
         table.add_row(name, *cells)
     note = "± half of the 95% interval over test samples · ★ better than every other model (paired test, 5%, Holm)"
-    if any(effective.values()):
+    if any(EFFECTIVE in figures for figures in board.values()):
         note += (
             "\neffective robustness: points above the trend of shifted over clean top-1, on logit scales (Taori 2020)"
         )
+    if any(name != EFFECTIVE for figures in board.values() for name in figures):
+        note += f"\nmCE@{reference}: errors over those of {reference}, mean over the fifteen corruptions"
     return Group(table, Text(note, style="dim"))
 
 
