@@ -17,6 +17,7 @@ from tasks.robustness import (
     cue_conflict,
     frequency,
     occlusion,
+    ood,
     published,
     shifted,
 )
@@ -32,6 +33,7 @@ PARTS: tuple[Part, ...] = (
     published.PART,
     shifted.PART,
     cue_conflict.PART,
+    ood.PART,
 )
 
 
