@@ -26,7 +26,7 @@ class FrequencySettings(JudgeSettings):
         cutoffs: cycles per image, up to half the pixels of the shorter side.
     """
 
-    cutoffs: Levels[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = (2, 4, 8, 16, 32)
+    cutoffs: Levels[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = (4, 8, 16, 32, 64)
 
 
 def predict_filtered(inputs: ShiftInputs, protocol: FrequencySettings, seed: int) -> Predictions:
@@ -66,7 +66,7 @@ def _band_wide_enough(protocol: FrequencySettings, backbone: Backbone) -> None:
 PART = Part(
     settings=FrequencySettings,
     protocols=(
-        FrequencySettings(name="robust/frequency", summary="low-passed and high-passed at 2 to 32 cycles per image"),
+        FrequencySettings(name="robust/frequency", summary="low-passed and high-passed at 4 to 64 cycles per image"),
     ),
     predict=predict_filtered,
     scorer="changes",

@@ -48,7 +48,7 @@ class ColourProbe:
 
     Attributes:
         head: the linear task's head, on the colours of images.
-        features: takes features to what the regression stands on.
+        scale: of the features that the regression stands on.
         weights: (D, bins^3) float64 of the regression.
         mean: (bins^3,) float64, its intercept: the mean colours of train.
         bins: parts of each channel.
@@ -56,7 +56,7 @@ class ColourProbe:
     """
 
     head: LogisticHead
-    features: Standardiser
+    scale: Standardiser
     weights: Tensor
     mean: Tensor
     bins: int
@@ -68,7 +68,8 @@ class ColourProbe:
 
     def predicted(self, features: Tensor) -> Tensor:
         """(M, D) features -> (M, bins^3) float64 the colours that they speak of."""
-        return torch.cat([self.features(block).double() @ self.weights + self.mean for block in features.split(8192)])
+        blocks = features.split(8192)
+        return torch.cat([_standard(self.scale, block) @ self.weights + self.mean for block in blocks])
 
     def asked(self, found: Tensor, features: Tensor) -> Histogram:
         """What both say of M images, by their colours (M, bins^3) and their features (M, D)."""
@@ -104,14 +105,16 @@ def fit_colour_probe(inputs: ShiftInputs, protocol: HistogramSettings, seed: int
         seen = replace(seen, val=_coloured(inputs, split, learned.val, protocol.bins))
     head = fit_logistic(seen, protocol, seed)
     known, wanted = (parts_of(one, protocol.held_out, protocol.own_val, seed) for one in (features, seen))
-    prepare, mean = Standardiser.of(known.fit.features), _mean(wanted.fit)
-    weights = fit_ridge(prepare(known.fit.features), wanted.fit.features.double() - mean, PENALTIES)
-    truth = wanted.val.features.double() - mean
-    errors = torch.stack([((prepare(known.val.features).double() @ one - truth) ** 2).sum() for one in weights])
+    scale, mean = Standardiser.of(known.fit.features), _mean(wanted.fit)
+    weights = fit_ridge(_standard(scale, known.fit.features), wanted.fit.features.double() - mean, PENALTIES)
+    held_out, truth = _standard(scale, known.val.features), wanted.val.features.double() - mean
+    errors = torch.stack([((held_out @ one - truth) ** 2).sum() for one in weights])
     chosen = int(errors.argmin())
-    prepare, mean = Standardiser.of(known.everything.features), _mean(wanted.everything)
+    scale, mean = Standardiser.of(known.everything.features), _mean(wanted.everything)
     final = fit_ridge(
-        prepare(known.everything.features), wanted.everything.features.double() - mean, PENALTIES[chosen : chosen + 1]
+        _standard(scale, known.everything.features),
+        wanted.everything.features.double() - mean,
+        PENALTIES[chosen : chosen + 1],
     )[0]
     spread = ((truth - truth.mean(dim=0)) ** 2).sum()
     details = {
@@ -126,7 +129,7 @@ def fit_colour_probe(inputs: ShiftInputs, protocol: HistogramSettings, seed: int
             ],
         },
     }
-    return ColourProbe(head, prepare, final, mean, protocol.bins, details)
+    return ColourProbe(head, scale, final, mean, protocol.bins, details)
 
 
 def _learned_rows(train: SplitFeatures, classes: int, most: int | None, seed: int) -> np.ndarray:
@@ -142,6 +145,11 @@ def _coloured(inputs: ShiftInputs, split: Split, features: SplitFeatures, bins: 
         found[torch.from_numpy(here).to(found.device)] = colours(pixels, bins)
         inputs.images.progress(min(len(split), done * len(here)), len(split), "colours of train")
     return replace(features, features=found)
+
+
+def _standard(scale: Standardiser, features: Tensor) -> Tensor:
+    """(N, D) float64: in float32 the last digits would outweigh a small penalty."""
+    return (features.double() - scale.mean) * scale.scale
 
 
 def _mean(split: SplitFeatures) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_as_many_patches_are_dropped_as_in_the_papers_code_and_nothing_else_is_t
 def test_what_is_dropped_at_one_share_is_dropped_at_every_larger_one() -> None:
     images = pictures(224, 224)
     shares = [dropped(drop_patches(images, percent, keys(4), seed=3), 14) for percent in range(0, 101, 10)]
-    for less, more in zip(shares, shares[1:], strict=False):
+    for less, more in pairwise(shares):
         assert (more | ~less).all() and more.sum() > less.sum()
 
 
