@@ -15,9 +15,13 @@ from benchmark.data.source import open_source
 from benchmark.metrics.registry import score
 from benchmark.runner.registry import load_protocol, load_task
 from benchmark.task import ImageInputs, Inputs, Predictions, SplitFeatures
+from tasks.robustness import adversarial
+from tasks.robustness.adversarial import AdversarialSettings, predict_adversarial
 from tasks.segmentation.augmented import AugmentedSettings, predict_augmented
 from tasks.solvers.neighbours import search
+from tests.backbones.building import PLAIN, echo
 from tests.command import CommandLine
+from tests.tasks.robustness.linear_world import SIZE, linear_world
 from tests.tasks.worlds import blobs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
@@ -165,3 +169,16 @@ def test_a_head_trained_on_crops_is_the_cpus_and_the_same_every_time(arch: str, 
     assert again.details == gpu.details
     values = [{metric.name: metric.value for metric in score(found.table)} for found in (cpu, gpu)]
     assert values[1]["aAcc"] == pytest.approx(values[0]["aAcc"], abs=2)
+
+
+def test_attacks_find_on_a_gpu_what_they_find_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack with the radius at which it is done with its first attacks."""
+    monkeypatch.setattr(adversarial, "judge_of", lambda inputs, protocol, seed: world.judge)
+    found = []
+    for device in ("cpu", "cuda"):
+        encoder = echo(PLAIN.override([f"size={SIZE}", "crop_pct=1"]), execution=plan_execution(device, "fp32"))
+        world = linear_world(classes=5, backbone=encoder)
+        eps = [round(share * float(world.reach.max()), 3) for share in (0.4, 1.1)]
+        protocol = AdversarialSettings(name="test", eps=eps, autoattack=eps[1:], steps=10)
+        found.append(predict_adversarial(world.inputs, protocol, 0).table)
+    assert found[0].equals(found[1])

@@ -44,9 +44,9 @@ class AdversarialSettings(JudgeSettings):
             for all.
     """
 
-    eps: tuple[float, ...] = (1, 2, 4)
+    eps: tuple[int | float, ...] = (1, 2, 4)
     steps: int = 40
-    autoattack: tuple[float, ...] = (4,)
+    autoattack: tuple[int | float, ...] = (4,)
     autoattack_n: int | None = 5000
 
     @field_validator("eps", "autoattack", mode="before")
@@ -239,6 +239,11 @@ PART = Part(
         AdversarialSettings(
             name="robust/adversarial",
             summary="FGSM and PGD at 1, 2 and 4 /255, AutoAttack at 4/255 on 5000 images (the robust extra)",
+        ),
+        AdversarialSettings(
+            name="robust/adversarial/own-head",
+            head="own",
+            summary="the same by the checkpoint's own head over ImageNet",
         ),
         AdversarialSettings(
             name="robust/adversarial@tiny",
