@@ -69,14 +69,15 @@ class Collection:
         classes: class names in the order of the target indices.
         multilabel: whether targets are (N, C) indicators.
         notices: as of a `Dataset`.
-        variants: whether they are changed versions of the same images, with ids `change/severity/id`.
+        variants: where they are changed versions of the same images, the names of the changes: the images of each
+            stand together and in the same order.
     """
 
     split: Split
     classes: tuple[str, ...]
     multilabel: bool = False
     notices: tuple[str, ...] = field(default=())
-    variants: bool = False
+    variants: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class Shift:
         classes: K class names of their own, in the order of that split's target indices.
         accepted: (K, C) bool, which of the dataset's classes count as right for each of them; None where the two have
             no class in common.
-        variants: as of a `Collection`: changed versions of the dataset's own reported images.
+        variants: as of a `Collection`: they are changed versions of the dataset's own reported images.
     """
 
     source: str
     classes: tuple[str, ...]
     accepted: np.ndarray | None
-    variants: bool = False
+    variants: tuple[str, ...] = field(default=())
 
     def accepted_of(self, targets: np.ndarray) -> np.ndarray:
         """(N, C) bool, which of the dataset's classes count as right for each image.

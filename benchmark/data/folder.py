@@ -58,6 +58,10 @@ class FolderReader:
         name = self.ids[index].as_py()
         return read_image(f"{self.root}/{name}", name)
 
+    def chosen(self, positions: np.ndarray) -> FolderReader:
+        """The images at some positions; worker processes get these names and no others."""
+        return FolderReader(self.root, self.ids.take(pa.array(positions)))
+
 
 @dataclass
 class Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,13 @@ from benchmark.data.annotations import MaskReader, ObjectReader, Objects
 from benchmark.data.dataset import Dataset, ImageReader, Split
 from benchmark.data.fingerprint import combine
 from benchmark.errors import DataError
+
+
+@runtime_checkable
+class _Divisible(Protocol):
+    """A reader that can leave the rest of its images behind."""
+
+    def chosen(self, positions: np.ndarray) -> ImageReader: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def chosen_images(split: Split, positions: Sequence[int] | np.ndarray, why: str)
         name=split.name,
         ids=split.ids.take(pa.array(index)),
         targets=split.targets[index],
-        reader=_Chosen(split.reader, places),
+        reader=split.reader.chosen(index) if isinstance(split.reader, _Divisible) else _Chosen(split.reader, places),
         fingerprint=combine([split.fingerprint, why]),
         state=combine([split.state, why]),
         masks=None if split.masks is None else _ChosenMasks(split.masks, places),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from benchmark.backbones.backbone import Backbone
-from benchmark.data.dataset import ImageReader, Split
+from benchmark.data.dataset import ImageReader
 from benchmark.data.sample import chosen_images
 from benchmark.errors import DataError, NotApplicable, nearest
 from benchmark.metrics.corruptions import EXTRA, FIFTEEN, SEVERITIES, corruptions_table
@@ -51,20 +52,24 @@ def predict_published(inputs: ShiftInputs, protocol: PublishedSettings, seed: in
         NotApplicable: there is no head, see `judge_of`.
     """
     features, images = inputs.features, inputs.images
-    if images.shifted is None:
+    if images.shifted is None or features.shift is None:
         raise RuntimeError("a shift without shifted images")
-    places = places_of(images.shifted.ids.to_pylist(), features.test.ids.to_pylist())
+    variants = features.shift.variants
+    names = _corruptions(variants)
+    place = _place_of(images.shifted.ids, variants, features.test.ids.to_pylist())
+    start = {variant: at * (len(images.shifted) // len(variants)) for at, variant in enumerate(variants)}
     judge = judge_of(features, protocol, seed)
     asked = asked_of(inputs, protocol.n)
-    found = {name: np.zeros((len(asked), SEVERITIES), np.int32) for name in places}
-    exact = _AsTheyAre(images.shifted.reader, images.backbone.preprocessing.size)
-    shifted = replace(images.shifted, reader=exact)
+    found = {name: np.zeros((len(asked), SEVERITIES), np.int32) for name in names}
     whole = images.backbone.under(images.backbone.preprocessing.pinned(crop_pct=1.0))
     as_they_are = replace(inputs, images=replace(images, backbone=whole))
-    done, total = 0, len(asked) * len(places) * SEVERITIES
-    for name, rows in places.items():
+    done, total = 0, len(asked) * len(names) * SEVERITIES
+    for name in names:
         for severity in range(SEVERITIES):
-            for pixels, here in pixels_of(as_they_are, _variant(shifted, rows[severity][asked.rows], name, severity)):
+            variant = f"{name}/{severity + 1}"
+            split = chosen_images(images.shifted, start[variant] + place[asked.rows], variant)
+            exact = replace(split, reader=_AsTheyAre(split.reader, whole.preprocessing.size))
+            for pixels, here in pixels_of(as_they_are, exact):
                 found[name][here, severity] = judge.of_images(images.backbone, pixels).argmax(dim=1).cpu().numpy()
                 done += len(here)
                 images.progress(done, total, f"{name} {severity + 1}")
@@ -76,53 +81,51 @@ def predict_published(inputs: ShiftInputs, protocol: PublishedSettings, seed: in
     return Predictions(table, judge.how, judge.held_out, details)
 
 
-def places_of(ids: Sequence[str], clean: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """Corruption -> (5, N) where the version of each clean image is at each severity.
-
-    Args:
-        ids: `corruption/severity/class/image` of the published files.
-        clean: (N,) relative paths of the clean images, whose last two parts are class and image.
+def _corruptions(variants: Sequence[str]) -> list[str]:
+    """The corruptions that are there at all five severities, in the paper's order.
 
     Raises:
-        DataError: a corruption is missing or unknown, the extra four are not all there, or a clean image lacks one.
+        DataError: one of the fifteen is missing, some of the extra four but not all are there, or one is unknown.
     """
-    where: dict[tuple[str, str], dict[str, int]] = {}
-    for row, key in enumerate(ids):
-        change, severity, *rest = PurePosixPath(key).parts
-        where.setdefault((change, severity), {})[_stem(rest)] = row
-    names = list(dict.fromkeys(change for change, _ in where))
-    lacking = [name for name in FIFTEEN if name not in names]
-    lacking += [name for name in EXTRA if name not in names] if set(names) & set(EXTRA) else []
+    every = [f"{name}/{severity + 1}" for name in (*FIFTEEN, *EXTRA) for severity in range(SEVERITIES)]
+    strange = [variant for variant in variants if variant not in every]
+    if strange:
+        raise DataError(
+            "the corruptions of ImageNet-C at severities 1 to 5", repr(strange[0]), nearest(strange[0], every)
+        )
+    there = set(variants)
+    extra = any(variant.split("/")[0] in EXTRA for variant in there)
+    asked = (*FIFTEEN, *EXTRA) if extra else FIFTEEN
+    lacking = [variant for variant in every if variant.split("/")[0] in asked and variant not in there]
     if lacking:
         raise DataError("all fifteen corruptions, and the extra four or none", f"no {lacking[0]}", "unpack it")
-    strange = [name for name in names if name not in (*FIFTEEN, *EXTRA)]
-    if strange:
-        raise DataError("the corruptions of ImageNet-C", repr(strange[0]), nearest(strange[0], (*FIFTEEN, *EXTRA)))
+    return list(asked)
+
+
+def _place_of(ids: pa.Array, variants: Sequence[str], clean: Sequence[str]) -> np.ndarray:
+    """(N,) the place of each clean image among those of the first variant, and so of every other.
+
+    Args:
+        ids: `corruption/severity/class/image`, variant by variant.
+        variants: their names.
+        clean: relative paths of the clean images, whose last two parts are class and image.
+
+    Raises:
+        DataError: a clean image has no version.
+    """
+    first = ids[: len(ids) // len(variants)].to_pylist()
+    places = {_stem(PurePosixPath(key).parts): place for place, key in enumerate(first)}
     wanted = [_stem(PurePosixPath(key).parts) for key in clean]
-    places = {}
-    for name in (*FIFTEEN, *EXTRA):
-        if name not in names:
-            continue
-        rows = np.empty((SEVERITIES, len(wanted)), np.int64)
-        for level in range(SEVERITIES):
-            there = where.get((name, str(level + 1)), {})
-            absent = [key for key in wanted if key not in there]
-            if absent:
-                found = f"no {absent[0]!r} in {name}/{level + 1} ({len(absent)} such)"
-                raise DataError("a version of every clean image", found, "give the clean images that they were made of")
-            rows[level] = [there[key] for key in wanted]
-        places[name] = rows
-    return places
+    absent = [key for key in wanted if key not in places]
+    if absent:
+        found = f"no {absent[0]!r} in {variants[0]} ({len(absent)} such)"
+        raise DataError("a version of every clean image", found, "give the clean images that they were made of")
+    return np.array([places[key] for key in wanted], np.int64)
 
 
 def _stem(parts: Sequence[str]) -> str:
     """Class and name of an image without its suffix."""
     return "/".join([*parts[-2:-1], PurePosixPath(parts[-1]).stem])
-
-
-def _variant(shifted: Split, rows: np.ndarray, name: str, severity: int) -> Split:
-    """The versions of the asked images in their order, which need not be that of the files."""
-    return chosen_images(shifted, rows, f"{name} {severity}")
 
 
 def _own_size(protocol: PublishedSettings, backbone: Backbone) -> None:

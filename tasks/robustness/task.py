@@ -97,7 +97,7 @@ class Robustness(Task):
         if _by_own_head(protocol):
             imagenet_positions(labels.classes)
         part = part_of(protocol)
-        if labels.shift is not None and labels.shift.variants != part.asks_variants:
+        if labels.shift is not None and bool(labels.shift.variants) != part.asks_variants:
             theirs, others = "changed versions of the clean images (imagenet-c:ROOT)", "images from elsewhere"
             raise NotApplicable(*((theirs, others) if part.asks_variants else (others, theirs)), "see --shift")
         part.check_labels(protocol, labels)

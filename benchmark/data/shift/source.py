@@ -93,6 +93,9 @@ def _pair(
             raise DataError(
                 "shifted images of clean classes", f"none of {len(split)} in {text!r}", "check the class map"
             )
+        if shifted.variants and not judged.all():
+            found = f"{int((~judged).sum())} of {len(split)} images of others in {text!r}"
+            raise DataError("changed versions of clean images, of clean classes", found, "give all the clean classes")
         if not judged.all():
             said.append(f"{int((~judged).sum())} of {len(split)} shifted images are of no clean class and left out")
             split = chosen_images(split, np.flatnonzero(judged), f"judged {options.map} {options.labels}")

@@ -20,7 +20,7 @@ class VariantOptions(Options):
 
 
 def collect_variants(name: str, spec: SourceSpec, options: VariantOptions) -> Collection:
-    """All changed versions of the same images, with ids `corruption/severity/class/image`.
+    """All changed versions of the same images, named `corruption/severity`.
 
     Raises:
         DataError: nothing there, a severity that some corruption lacks, or images that some of them lack.
@@ -43,22 +43,21 @@ def collect_variants(name: str, spec: SourceSpec, options: VariantOptions) -> Co
     ids: list[str] = []
     counts: list[int] = []
     stamps: list[np.ndarray] = []
-    for change in severities:
-        for severity in every:
-            at = f"{change}/{severity}"
-            scan = scan_classes(root, at)
-            if first is None:
-                first, first_at = scan, at
-            else:
-                _check_same(first, first_at, scan, at, root)
-            ids += scan.names
-            counts += scan.counts
-            stamps.append(np.array(scan.stamps, np.int64).reshape(-1, 3))
+    names = tuple(f"{change}/{severity}" for change in severities for severity in every)
+    for at in names:
+        scan = scan_classes(root, at)
+        if first is None:
+            first, first_at = scan, at
+        else:
+            _check_same(first, first_at, scan, at, root)
+        ids += scan.names
+        counts += scan.counts
+        stamps.append(np.array(scan.stamps, np.int64).reshape(-1, 3))
     assert first is not None
     labels = np.tile(np.arange(len(first.classes)), len(counts) // len(first.classes))
     targets = np.repeat(labels, counts).astype(np.int64)
     split = make_split(root, "test", pa.array(ids, pa.string()), targets, Stamps.of_rows(np.concatenate(stamps)))
-    return Collection(split, tuple(first.classes), variants=True)
+    return Collection(split, tuple(first.classes), variants=names)
 
 
 def _check_same(first: Found, first_at: str, scan: Found, at: str, root: Path) -> None:
