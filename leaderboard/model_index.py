@@ -35,6 +35,12 @@ TASK_TYPES = {
     "detection-voc": ("object-detection", "Object Detection"),
     "corruptions": ("image-classification", "Image Classification"),
     "changes": ("image-classification", "Image Classification"),
+    "calibration": ("image-classification", "Image Classification"),
+    "ood": ("image-classification", "Image Classification"),
+    "adversarial": ("image-classification", "Image Classification"),
+    "imagenet-c": ("image-classification", "Image Classification"),
+    "shift": ("image-classification", "Image Classification"),
+    "shape-bias": ("image-classification", "Image Classification"),
 }
 """Scorer -> (task of the Hub, its name)."""
 

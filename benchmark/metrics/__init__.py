@@ -8,6 +8,11 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
   (the largest probability) and `log_prob` (natural log of the target's probability), and the same two after
   temperature scaling, `scaled_confidence` and `scaled_log_prob`; these four are null where a method has none. Gives
   `top1`, `top5` (with more than five classes), `mean_per_class`, `ece`, `nll`, `ece@ts`, `nll@ts`.
+* `calibration`: the columns of `classification`, and for both kinds of probabilities `log_odds` of the largest and
+  `squares`, the sum of all squared. Gives `top1`, `ece`, `nll`, `adaptive_ece`, `brier`, `aurc`, `eaurc`,
+  `selective_accuracy@80` ... and `coverage@risk1` ..., and these under `@ts`.
+* `ood`: a row per image of the variants `inside` (reported) and `outside` (of something else): `sample` and the scores
+  `knn`, `energy`, `msp`, higher inside. Gives `auroc@knn`, `fpr95@knn`, `aupr_in@knn`, `aupr_out@knn` and so on.
 * `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
   Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.
