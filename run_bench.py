@@ -388,28 +388,32 @@ def check(
 def show(
     folder: Path,
     *,
-    task: Literal["segmentation", "detection"],
+    task: Literal["segmentation", "detection", "robustness"],
     n: int = 8,
     out: Path | None = None,
     model: str | None = None,
     score: float = 0.3,
 ) -> int:
-    """Pictures of what a dense task was asked and what it answered: a target that drifted is seen at once.
+    """Pictures of results: what a dense task was asked and what it answered, or what changed images do to accuracy.
 
-    Example: `show runs/vit --task segmentation`. A picture per result: image, target and prediction side by side. The
-    data is read again from where the run had it.
+    Example: `show runs/vit --task segmentation`. A picture per result. Of `segmentation` and `detection` image, target
+    and prediction side by side, where a target that drifted is seen at once; the data is read again from where the run
+    had it. Of `robustness` heat maps and curves from the stored predictions, and where several models have a result,
+    one more picture of them together.
 
     Args:
         folder: an output folder of `run`.
         task: whose results.
-        n: images per result, the same ones for every model.
+        n: images per result of a dense task, the same ones for every model.
         out: where pictures go (default: `pictures` in the folder).
         model: only this model's.
         score: detections below it are left out.
     """
     from benchmark.show import show as drawn
+    from leaderboard.charts.pictures import pictures
 
-    for picture in drawn(folder, task, n, out, model, score):
+    found = pictures(folder, out, model) if task == "robustness" else drawn(folder, task, n, out, model, score)
+    for picture in found:
         print(picture)
     return 0
 
