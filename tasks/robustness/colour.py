@@ -74,6 +74,11 @@ PART = Part(
             name="robust/colour",
             summary="grey and turned hues; what colour alone tells, what is held of it",
         ),
+        ColourSettings(
+            name="robust/colour/own-head",
+            head="own",
+            summary="the same by the checkpoint's own head over ImageNet; no probes of colour",
+        ),
     ),
     predict=predict_recoloured,
     scorer="changes",

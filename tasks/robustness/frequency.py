@@ -67,6 +67,11 @@ PART = Part(
     settings=FrequencySettings,
     protocols=(
         FrequencySettings(name="robust/frequency", summary="low-passed and high-passed at 4 to 64 cycles per image"),
+        FrequencySettings(
+            name="robust/frequency/own-head",
+            head="own",
+            summary="the same by the checkpoint's own head over ImageNet",
+        ),
     ),
     predict=predict_filtered,
     scorer="changes",

@@ -82,6 +82,11 @@ PART = Part(
         OcclusionSettings(
             name="robust/occlusion", summary="10 to 90% of 14 x 14 patches dropped; 4 to 196 patches shuffled"
         ),
+        OcclusionSettings(
+            name="robust/occlusion/own-head",
+            head="own",
+            summary="the same by the checkpoint's own head over ImageNet",
+        ),
     ),
     predict=predict_occluded,
     scorer="changes",

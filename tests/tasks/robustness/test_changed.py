@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from benchmark.backbones.backbone import Head
 from benchmark.backbones.preprocessing import Preprocessing
+from benchmark.data.imagenet import imagenet_classes
 from benchmark.errors import NotApplicable
 from benchmark.metrics.changes import curves, kinds_of
 from benchmark.metrics.registry import score
 from benchmark.protocol import ProtocolSettings
-from benchmark.task import ShiftInputs
+from benchmark.task import ShiftInputs, SplitFeatures
 from tasks.changes.colour import grey, turn_hue
 from tasks.changes.frequency import bands
 from tasks.changes.patches import drop_patches, shuffle_patches
@@ -62,7 +65,7 @@ CHANGES: Mapping[str, Callable[[Tensor, Tensor, int], Levels]] = {
 
 def settings(name: str, **more: object) -> ProtocolSettings:
     protocol = Robustness.protocols[name]
-    return type(protocol).model_validate({**protocol.model_dump(), **FEW, **SETTINGS[name], **more})
+    return type(protocol).model_validate({**protocol.model_dump(), **FEW, **SETTINGS.get(name, {}), **more})
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,25 @@ def test_where_nothing_is_changed_answers_are_those_about_clean_images(inputs: S
     assert figures["top1@drop-0"] == figures["top1@shuffle-1"] == figures["top1"]
     for levels, top1, _, _ in curves(table).values():
         assert top1[0] == figures["top1"] and len(set(levels)) == len(levels)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoints_own_head_can_judge_and_nothing_of_train_is_read(name: str, inputs: ShiftInputs) -> None:
+    features = inputs.features
+    weight = torch.zeros(1000, features.test.features.shape[1])
+    for label in range(3):
+        weight[label] = features.test.features[features.test.targets == label].mean(dim=0)
+    head = Head(weight, -weight.square().sum(dim=1) / 2, features.representation)
+    nothing = SplitFeatures.none(features.device)
+    own = replace(features, head=head, classes=tuple(imagenet_classes())[:3], train=nothing)
+    protocol = settings(f"{name}/own-head", **SETTINGS[name])
+    task = Robustness()
+    assert not task.reads_train(protocol) and "head" in task.needs_of(protocol)
+    found = task.predict(replace(inputs, features=own), protocol, seed=0)
+    logits = features.test.features @ weight[:3].T - weight[:3].square().sum(dim=1) / 2
+    np.testing.assert_array_equal(np.array(found.table["clean"]), logits.argmax(dim=1).numpy())
+    assert "histogram" not in found.table.column_names and found.selection == "none"
+    assert not any("histogram" in metric.name for metric in score(found.table))
 
 
 def test_only_some_images_are_asked_about_where_the_protocol_says_so(inputs: ShiftInputs) -> None:
