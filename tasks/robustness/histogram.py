@@ -141,9 +141,9 @@ def _learned_rows(train: SplitFeatures, classes: int, most: int | None, seed: in
 def _coloured(inputs: ShiftInputs, split: Split, features: SplitFeatures, bins: int) -> SplitFeatures:
     """The same images, their colours for features."""
     found = torch.zeros(len(split), bins**3, device=features.features.device)
-    for done, (pixels, here) in enumerate(pixels_of(inputs, split), 1):
+    for pixels, here in pixels_of(inputs, split):
         found[torch.from_numpy(here).to(found.device)] = colours(pixels, bins)
-        inputs.images.progress(min(len(split), done * len(here)), len(split), "colours of train")
+        inputs.images.progress(int(here[-1]) + 1, len(split), "colours of train")
     return replace(features, features=found)
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tests.perf.registry import Row
 
 _MODULES = tuple(
-    f"tests.perf.{name}" for name in ("logreg", "knn", "extraction", "battery", "memory", "site", "corruptions", "changes")
+    f"tests.perf.{name}"
+    for name in ("logreg", "knn", "extraction", "battery", "memory", "site", "corruptions", "changes")
 )  # each registers its benchmarks when imported
 
 app = cyclopts.App(name="python -m tests.perf", help="Side-by-side benchmarks.")
