@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.dataset import ImageReader
 from benchmark.errors import DataError
+from benchmark.features.workers import decoded, default_workers
 
 _FEW = 64
 """Below this many images, starting workers costs more than it saves."""
@@ -59,21 +58,6 @@ def _collate(items: list[tuple[int, np.ndarray | None, str]]) -> Batch:
     return Batch(torch.from_numpy(images), [position for position, _ in good], bad)
 
 
-_NICE = 10
-"""Decoding yields to a forward pass on the same cores, whose threads wait for each other, and fills what it leaves."""
-
-
-def quiet_worker(worker: int) -> None:
-    """How a decoding process begins (`worker_init_fn` of a DataLoader): one thread, behind whoever computes."""
-    torch.set_num_threads(1)  # decoding is single-threaded; a pool per worker would fight the forward pass
-    os.nice(_NICE)
-
-
-def default_workers() -> int:
-    """One decoding process per core that this process may use, at most 16."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def batches(
     reader: ImageReader,
     preprocessing: Preprocessing,
@@ -83,17 +67,27 @@ def batches(
     workers: int | None,
     pin: bool,
 ) -> Iterator[Batch]:
-    """Batches of the images at `positions`, in order."""
+    """Batches of the images at `positions`, in order.
+
+    Raises:
+        DataError: a decoding process hangs or died; names the images that it was to read.
+    """
     count = default_workers() if workers is None else workers
     if len(positions) < _FEW:
         count = 0
-    loader = DataLoader(
+    ids = getattr(reader, "ids", None)
+
+    def where(batch: int) -> str:
+        here = positions[batch * batch_size : (batch + 1) * batch_size]
+        names = [f"number {at}" if ids is None else ids[at].as_py() for at in (here[0], here[-1])]
+        return f"images {names[0]} to {names[1]}"
+
+    yield from decoded(
         _Decoded(reader, preprocessing, positions),
+        count,
+        where,
         batch_size=batch_size,
-        num_workers=count,
         collate_fn=_collate,
         pin_memory=pin,
-        worker_init_fn=quiet_worker,
         prefetch_factor=2 if count else None,
     )
-    yield from loader

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.annotations import MaskReader
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers, quiet_worker
+from benchmark.features.workers import decoded, default_workers
 
 _FEW = 64  # below this many masks, starting workers costs more than it saves
 
@@ -50,13 +49,9 @@ def read_masks(
         DataError: a mask that cannot be read, of another size than its image, or with a value that is no class.
     """
     count = default_workers() if workers is None else workers
-    loader = DataLoader(
-        _Masks(reader, rows, size),
-        batch_size=None,
-        num_workers=0 if len(rows) < _FEW else count,
-        worker_init_fn=quiet_worker,
-    )
-    for found in loader:
+    for found in decoded(
+        _Masks(reader, rows, size), 0 if len(rows) < _FEW else count, "mask {}".format, batch_size=None
+    ):
         if isinstance(found, DataError):
             raise found
         yield np.asarray(found)

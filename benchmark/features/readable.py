@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import ImageReader
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers, quiet_worker
+from benchmark.features.workers import decoded, default_workers
 
 _BATCH = 32
 
@@ -46,16 +45,10 @@ def unreadable(
         progress: called with images done, images in all, `what`.
     """
     count = default_workers() if workers is None else workers
-    loader = DataLoader(
-        _Verdicts(reader),
-        batch_size=_BATCH,
-        num_workers=count if len(reader) >= 2 * _BATCH else 0,
-        collate_fn=list,
-        worker_init_fn=quiet_worker,
-    )
     bad: dict[int, str] = {}
     done = 0
-    for verdicts in loader:
+    busy = count if len(reader) >= 2 * _BATCH else 0
+    for verdicts in decoded(_Verdicts(reader), busy, batch_size=_BATCH, collate_fn=list):
         bad |= {done + place: why for place, why in enumerate(verdicts) if why}
         done += len(verdicts)
         progress(done, len(reader), what)

@@ -9,12 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers, quiet_worker
+from benchmark.features.workers import decoded, default_workers, quiet_worker
 from tasks.detection.views import Views, draw_of
 
 Sample = tuple[int, int]
@@ -114,14 +113,8 @@ def test_batches(views: Views, workers: int | None) -> Iterator[dict[str, Any]]:
 
 
 def _loaded(items: _Items, order: Iterator[list[Sample]], workers: int | None) -> Iterator[dict[str, Any]]:
-    loader: DataLoader[Any] = DataLoader(
-        items,
-        batch_sampler=_Order(order),
-        num_workers=default_workers() if workers is None else workers,
-        collate_fn=_collated,
-        worker_init_fn=_start,
-    )
-    for found in loader:
+    count = default_workers() if workers is None else workers
+    for found in decoded(items, count, start=_start, batch_sampler=_Order(order), collate_fn=_collated):
         if isinstance(found, DataError):
             raise found
         yield found

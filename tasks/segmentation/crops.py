@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.annotations import IGNORE, MaskReader
 from benchmark.data.dataset import ImageReader, Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers, quiet_worker
+from benchmark.features.workers import decoded, default_workers
 from benchmark.protocol import ImageSettings
 from tasks.segmentation.colours import Distortion, distorted, drawn_distortion
 
@@ -261,18 +260,17 @@ def training_views(
     assert split.masks is not None
     count = default_workers() if workers is None else workers
     views = _Views(split.reader, split.masks, settings, preprocessing.size[0], padding_colour(preprocessing), seed)
-    loader = DataLoader(
+    arriving = decoded(
         views,
+        count,
         batch_size=settings.batch,
         sampler=_From(first),
-        num_workers=count,
         collate_fn=_together,
         pin_memory=pin,
-        worker_init_fn=quiet_worker,
         prefetch_factor=2 if count else None,
         generator=torch.Generator(),  # else starting workers would draw from the numbers of whoever trains
     )
-    for found in loader:
+    for found in arriving:
         if isinstance(found, DataError):
             raise found
         yield found

@@ -13,12 +13,11 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.data.dataset import ImageReader, Split
 from benchmark.errors import DataError
-from benchmark.features.loader import default_workers, quiet_worker
+from benchmark.features.workers import decoded, default_workers
 from tasks.segmentation.crops import Box, resized, scaled
 from tasks.segmentation.scoring import at_scale, best_class
 
@@ -116,13 +115,8 @@ def scaled_images(split: Split, short: int, long: int, workers: int | None) -> I
     Raises:
         DataError: an image that cannot be read.
     """
-    loader = DataLoader(
-        _Scaled(split.reader, short, long),
-        batch_size=None,
-        num_workers=default_workers() if workers is None else workers,
-        worker_init_fn=quiet_worker,
-    )
-    for found in loader:
+    count = default_workers() if workers is None else workers
+    for found in decoded(_Scaled(split.reader, short, long), count, "image {}".format, batch_size=None):
         if isinstance(found, DataError):
             raise found
         yield torch.as_tensor(found)
