@@ -44,7 +44,7 @@ def several(studies: Sequence[Study]) -> Chart:
     rows = [row for study in shown for row in points(study)]
     attacks = tuple(dict.fromkeys(row["attack"] for row in rows if row["part"] == "curve"))
     spec = with_data(_panels(attacks, tuple(study.model for study in shown)), rows)
-    return Chart(TITLE, spec, f"{_CAPTION} {_fewer(studies[0])} {rest}".strip())
+    return Chart(TITLE, spec, f"{_CAPTION} {_fewer(studies[0])} {rest}".strip(), width=290 * len(attacks))
 
 
 def points(study: Study) -> list[Row]:

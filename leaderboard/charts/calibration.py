@@ -36,19 +36,21 @@ _SHOWN = 80
 _FIRST = 0.02
 """Of the surest images, the share below which a risk is that of a handful and jumps."""
 _SIDE = 250
+_WIDTH = 900
 _BINS = "Accuracy in 15 bins of confidence, with 95% intervals: on the diagonal the model means what it says."
 _RISK = "Right: error among the images it is surest of, when it answers so many of them."
 
 
 def one(study: Study) -> Chart:
     """Reliability before and after temperature scaling, with counts, and the risk-coverage curve."""
+    rows = [{**row, "series": row["scaling"]} for row in (*bins(study.table), *risks(study.table))]
     caption = " ".join((_BINS, "Below: images in each bin.", _RISK, _errors(study)))
-    return Chart("Calibration", with_data(_whole(True), [*bins(study.table), *risks(study.table)]), caption)
+    return Chart("Calibration", with_data(_whole(), rows), caption, width=_WIDTH)
 
 
 def reliable(study: Study) -> Chart | None:
     """The reliability diagrams of a result with probabilities; None of one that has none, or several draws."""
-    rows = bins(study.table)
+    rows = [{**row, "series": row["scaling"]} for row in bins(study.table)]
     if not rows:
         return None
     scaled = any(row["scaling"] == SERIES["scaled_"] for row in rows)
@@ -59,9 +61,16 @@ def reliable(study: Study) -> Chart | None:
 def several(studies: Sequence[Study]) -> Chart:
     """A line for each model."""
     shown, rest = with_lines(studies)
-    rows = [{**row, "series": study.model} for study in shown for row in (*bins(study.table), *risks(study.table))]
+    rows = [row for study in shown for row in _slim(study)]
     spec = with_data(_compared(tuple(study.model for study in shown)), rows)
-    return Chart("Calibration", spec, f"{_BINS} {_RISK} {rest}".strip())
+    return Chart("Calibration", spec, f"{_BINS} {_RISK} {rest}".strip(), width=_WIDTH)
+
+
+def _slim(study: Study) -> list[Row]:
+    """What lines of several models need: no counts, and the risk before temperature scaling."""
+    fields = ("part", "scaling", "x", "y")
+    rows = [*bins(study.table), *(row for row in risks(study.table) if row["scaling"] == SERIES[""])]
+    return [{"series": study.model, **{field: row[field] for field in fields}} for row in rows]
 
 
 def bins(table: pa.Table) -> list[Row]:
@@ -152,8 +161,8 @@ def _reliability(scaled: bool) -> Spec:
 
 
 @cache
-def _whole(scaled: bool) -> Spec:
-    return bare(alt.hconcat(*_diagrams(scaled), _risk("scaling", tuple(SERIES.values())), spacing=30))
+def _whole() -> Spec:
+    return bare(alt.hconcat(*_diagrams(True), _risk(tuple(SERIES.values())), spacing=30))
 
 
 def _compared(models: Sequence[str]) -> Spec:
@@ -163,26 +172,27 @@ def _compared(models: Sequence[str]) -> Spec:
         dots = base.mark_point(filled=True, size=40, opacity=1)
         lines = alt.layer(_diagonal(), with_series(base.mark_line(), models), with_series(dots, models, marks=True))
         panels.append(panel(lines, scaling, _SIDE, _SIDE))
-    return bare(alt.hconcat(*panels, _risk("series", models, SERIES[""]), spacing=30))
+    return bare(alt.hconcat(*panels, _risk(models), spacing=30))
 
 
 def _diagrams(scaled: bool) -> list[View]:
     """For each scaling the reliability diagram above the counts."""
+    names = tuple(SERIES.values())
     found = []
-    for scaling in list(SERIES.values())[: 2 if scaled else 1]:
+    for scaling in names[: 2 if scaled else 1]:
         base = _binned(scaling)
         tips = [
             alt.Tooltip("x:Q", format=".1f", title="mean confidence, %"),
             alt.Tooltip("y:Q", format=".1f", title="accuracy, %"),
             alt.Tooltip("n:Q", title="images"),
         ]
-        gaps = base.mark_rule(opacity=0.35, strokeWidth=5).encode(y2="x:Q")
+        gaps = base.mark_rule(opacity=0.3, strokeWidth=5).encode(y2="x:Q")
         limits = base.mark_rule(strokeWidth=1.2).encode(y=alt.Y("low:Q"), y2="high:Q")
         dots = base.mark_point(filled=True, size=45, opacity=1).encode(tooltip=tips)
-        above = panel(alt.layer(_diagonal(), gaps, base.mark_line(), limits, dots), scaling, _SIDE, _SIDE)
+        lines = (with_series(each, names, legend=False) for each in (gaps, base.mark_line(), limits, dots))
+        above = panel(alt.layer(_diagonal(), *lines), scaling, _SIDE, _SIDE)
         counts = (
-            data()
-            .transform_filter(f"datum.part == 'bin' && datum.scaling == '{scaling}'")
+            _of_bins(scaling)
             .mark_bar(binSpacing=1)
             .encode(
                 x=alt.X("from:Q", bin="binned", title="confidence, %", scale=alt.Scale(domain=[0, 100])),
@@ -192,14 +202,17 @@ def _diagrams(scaled: bool) -> list[View]:
             )
             .properties(width=_SIDE, height=60)
         )
-        found.append(alt.vconcat(above, counts, spacing=6))
+        found.append(alt.vconcat(above, with_series(counts, names, legend=False), spacing=6))
     return found
+
+
+def _of_bins(scaling: str) -> View:
+    return data().transform_filter(f"datum.part == 'bin' && datum.scaling == '{scaling}'")
 
 
 def _binned(scaling: str) -> View:
     limits = alt.Scale(domain=[0, 100])
-    base = data().transform_filter(f"datum.part == 'bin' && datum.scaling == '{scaling}'")
-    return base.encode(
+    return _of_bins(scaling).encode(
         x=alt.X("x:Q", title="confidence, %", scale=limits), y=alt.Y("y:Q", title="accuracy, %", scale=limits)
     )
 
@@ -209,14 +222,14 @@ def _diagonal() -> View:
     return alt.Chart(ends).mark_line(strokeDash=DASH, opacity=0.5, color="#888").encode(x="x:Q", y="y:Q")
 
 
-def _risk(field: str, series: Sequence[str], only: str | None = None) -> View:
-    """Curves of one scaling, or of both."""
-    which = f" && datum.scaling == '{only}'" if only else ""
-    base = data().transform_filter(f"datum.part == 'risk'{which}")
-    if field != "series":
-        base = base.transform_calculate("series", f"datum.{field}")
-    chart = base.mark_line().encode(
-        x=alt.X("x:Q", title="images answered, %", scale=alt.Scale(domain=[0, 100])),
-        y=alt.Y("y:Q", title="error, %", scale=alt.Scale(domainMin=0)),
+def _risk(series: Sequence[str]) -> View:
+    chart = (
+        data()
+        .transform_filter("datum.part == 'risk'")
+        .mark_line()
+        .encode(
+            x=alt.X("x:Q", title="images answered, %", scale=alt.Scale(domain=[0, 100])),
+            y=alt.Y("y:Q", title="error, %", scale=alt.Scale(domainMin=0)),
+        )
     )
     return panel(with_series(chart, series), "selective risk", _SIDE, _SIDE)

@@ -33,18 +33,20 @@ _TITLES = {
     "grey": "without colour",
     "hue": "hues turned",
 }
+_WIDTH = 760
 _CAPTION = "Top-1 with 95% bands; dashed: the images as they are."
 
 
 def one(study: Study) -> Chart:
     """The curves of a model."""
-    return Chart(_title(study), _filled([study]), f"{_CAPTION} {_mean(study)} {_colour(study)}".strip())
+    caption = f"{_CAPTION} {_mean(study)} {_colour(study)}".strip()
+    return Chart(_title(study), _filled([study]), caption, width=_WIDTH)
 
 
 def several(studies: Sequence[Study]) -> Chart:
     """A curve for each model."""
     shown, rest = with_lines(studies)
-    return Chart(_title(studies[0]), _filled(shown), f"{_CAPTION} {rest}".strip())
+    return Chart(_title(studies[0]), _filled(shown), f"{_CAPTION} {rest}".strip(), width=_WIDTH)
 
 
 def points(study: Study) -> list[Row]:
@@ -69,22 +71,25 @@ def spaced(kind: Kind) -> bool:
 
 def _filled(studies: Sequence[Study]) -> Spec:
     kinds = kinds_of(studies[0].table)
-    shown = tuple((name, kind.axis, spaced(kind)) for name, kind in kinds.items())
+    shown = tuple((name, kind.axis, () if spaced(kind) else _ticks(kind)) for name, kind in kinds.items())
     rows = [point for study in studies for point in points(study)]
     return with_data(_panels(shown, tuple(study.model for study in studies) if len(studies) > 1 else ()), rows)
 
 
+def _ticks(kind: Kind) -> tuple[float, ...]:
+    return tuple(sorted({*kind.levels, *([] if kind.clean is None else [kind.clean])}))
+
+
 @cache
-def _panels(kinds: Sequence[tuple[str, str, bool]], series: Sequence[str]) -> Spec:
+def _panels(kinds: Sequence[tuple[str, str, tuple[float, ...]]], series: Sequence[str]) -> Spec:
     return bare(alt.hconcat(*(_panel(*kind, series, len(kinds)) for kind in kinds), spacing=26))
 
 
-def _panel(kind: str, axis: str, equal: bool, series: Sequence[str], among: int) -> View:
-    across = (
-        alt.X("x:O", title=axis, axis=alt.Axis(labelAngle=0))
-        if equal
-        else alt.X("x:Q", title=axis, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickCount=6))
-    )
+def _panel(kind: str, axis: str, ticks: tuple[float, ...], series: Sequence[str], among: int) -> View:
+    across = alt.X("x:O", title=axis, axis=alt.Axis(labelAngle=0))
+    if ticks:
+        ends = alt.Scale(nice=False, zero=False)
+        across = alt.X("x:Q", title=axis, scale=ends, axis=alt.Axis(values=list(ticks)))
     base = data().transform_filter(f"datum.part == 'curve' && datum.kind == '{kind}'").encode(x=across)
     clean = data().transform_filter("datum.part == 'clean'").mark_rule(strokeDash=DASH).encode(y=alt.Y("v:Q"))
     whole = alt.layer(with_series(clean, series), banded(base, "v", "top-1, %", series))
@@ -93,7 +98,7 @@ def _panel(kind: str, axis: str, equal: bool, series: Sequence[str], among: int)
 
 def _title(study: Study) -> str:
     names: Mapping[str, Kind] = kinds_of(study.table)
-    return f"Accuracy: {', '.join(_TITLES.get(name, name) for name in names)}"
+    return f"Accuracy under changes: {', '.join(_TITLES.get(name, name) for name in names)}"
 
 
 def _mean(study: Study) -> str:

@@ -28,12 +28,14 @@ class Chart:
         spec: without colours and fonts.
         caption: how to read it.
         fixed: whether it has a size of its own; others are as wide as the page.
+        width: about how many pixels it takes, for a caption above it.
     """
 
     title: str
     spec: Spec
     caption: str
     fixed: bool = True
+    width: int = 470
 
 
 def with_data(spec: Spec, points: Sequence[Row], **changes: Any) -> Spec:
@@ -64,14 +66,14 @@ def banded(base: View, field: str, title: str, series: Sequence[str]) -> View:
     """
     scale = alt.Scale(domain=[0, 100])
     up = alt.Y(f"{field}:Q", title=title, scale=scale)
-    band = base.mark_area(opacity=0.15 if len(series) < 5 else 0.06).encode(
+    band = base.mark_area(opacity=0.15 if len(series) < 4 else 0.09).encode(
         y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"
     )
     lines, dots = base.mark_line().encode(y=up), base.mark_point(filled=True, size=50, opacity=1).encode(y=up)
     return alt.layer(*(with_series(each, series) for each in (band, lines)), with_series(dots, series, marks=True))
 
 
-def with_series(chart: View, series: Sequence[str], marks: bool = False) -> View:
+def with_series(chart: View, series: Sequence[str], marks: bool = False, legend: bool = True) -> View:
     """A colour for each series, and a mark where there are more than six; no legend for one alone.
 
     Domains are the same and in full, which is what joins both in one legend.
@@ -79,12 +81,12 @@ def with_series(chart: View, series: Sequence[str], marks: bool = False) -> View
     domain = list(series)
     if len(domain) < 2:
         return chart
-    legend = alt.Legend(orient="bottom", columns=4, labelLimit=300, symbolOpacity=1)
-    chart = chart.encode(color=alt.Color("series:N", title=None, scale=alt.Scale(domain=domain), legend=legend))
+    key = alt.Legend(orient="bottom", columns=4, labelLimit=300, symbolOpacity=1) if legend else None
+    chart = chart.encode(color=alt.Color("series:N", title=None, scale=alt.Scale(domain=domain), legend=key))
     if not marks:
         return chart
     marked = alt.Scale(domain=domain, range=list(MARKS[: len(domain)]))
-    return chart.encode(shape=alt.Shape("series:N", title=None, scale=marked, legend=legend))
+    return chart.encode(shape=alt.Shape("series:N", title=None, scale=marked, legend=key))
 
 
 def panel(chart: View, title: str, width: int, height: int) -> View:

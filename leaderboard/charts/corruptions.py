@@ -47,7 +47,7 @@ def several(studies: Sequence[Study]) -> Chart:
     extra = any(point.get("c") in EXTRA for point in points)
     caption = "Mean top-1 error over the fifteen corruptions, with 95% bands; severity 0 is the images as they are."
     whole = _compared(extra, [study.model for study in shown])
-    return Chart(TITLE, with_data(whole, points), f"{caption} {rest}".strip())
+    return Chart(TITLE, with_data(whole, points), f"{caption} {rest}".strip(), width=760)
 
 
 def cells(study: Study) -> list[Row]:

@@ -31,7 +31,7 @@ from leaderboard.charts.study import Study, with_lines
 NAMES = {"knn": "nearest neighbours", "energy": "energy", "msp": "largest probability"}
 TITLE = "Images of something else"
 _CAPTION = f"Images of the dataset found against others taken for them; dashed: {100 * RECALL:.0f}% found, and chance."
-_SHOWN = 100
+_SHOWN = 60
 _SIDE = 300
 
 
@@ -48,7 +48,9 @@ def several(studies: Sequence[Study]) -> Chart:
     """A panel for each score, a curve for each model."""
     shown, rest = with_lines(studies)
     rows = [row for study in shown for row in points(study)]
-    return Chart(TITLE, with_data(_panels(tuple(study.model for study in shown)), rows), f"{_CAPTION} {rest}".strip())
+    return Chart(
+        TITLE, with_data(_panels(tuple(study.model for study in shown)), rows), f"{_CAPTION} {rest}".strip(), width=980
+    )
 
 
 def points(study: Study) -> list[Row]:

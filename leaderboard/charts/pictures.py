@@ -24,7 +24,7 @@ _INK, _SOFT, _LINE = "#1b1f24", "#5c6670", "#dde2e7"
 _CATEGORY = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours that show on white (Color Universal Design, 2008)."""
 _SCALE = 2
-_CHARACTERS = 88
+_CHARACTER = 5.3  # pixels, of a caption
 _VERSION = "_".join(alt.SCHEMA_VERSION.split(".")[:2])  # the Vega-Lite that Altair writes
 CONFIG: dict[str, Any] = {
     "background": "white",
@@ -98,7 +98,7 @@ def pictures(folder: Path, out: Path | None = None, model: str | None = None) ->
 
 def png(chart: Chart, heading: str) -> bytes:
     """A chart as it is printed, under its title, what it is of, and how to read it."""
-    lines = [heading, *textwrap.wrap(chart.caption, _CHARACTERS)]
+    lines = [heading, *textwrap.wrap(chart.caption, round(chart.width / _CHARACTER))]
     spec = {**chart.spec, "config": CONFIG, "title": {"text": chart.title, "subtitle": lines}}
     return bytes(vl_convert.vegalite_to_png(spec, vl_version=_VERSION, scale=_SCALE, allowed_base_urls=[]))
 

@@ -37,8 +37,8 @@ class Study:
 
     @property
     def n(self) -> int:
-        """The images behind the headline."""
-        return self.result.metric().n
+        """Images: those that were asked about as they are, or else those behind the headline."""
+        return (self.figures.get("top1") or self.result.metric()).n
 
     @property
     def figures(self) -> dict[str, MetricValue]:
@@ -57,10 +57,15 @@ class Study:
 
 
 def with_lines(studies: Sequence[Study]) -> tuple[Sequence[Study], str]:
-    """The studies that get a line each, and a sentence on those that do not: the best by the headline come first."""
+    """The studies that get a line each, in their order, and a sentence on those that do not.
+
+    The best by the headline get one. Their order is kept so that a model has one colour in all pictures of a folder.
+    """
     higher = studies[0].result.metric().higher_is_better
     ordered = sorted(studies, key=lambda study: study.result.metric().value, reverse=higher)
-    if len(ordered) <= LINES:
-        return ordered, ""
+    best = {id(study) for study in ordered[:LINES]}
+    shown = [study for study in studies if id(study) in best]
+    if len(shown) == len(studies):
+        return shown, ""
     others = ", ".join(study.model for study in ordered[LINES:])
-    return ordered[:LINES], f"The best {LINES} of {len(ordered)} models; without a line: {others}."
+    return shown, f"The best {LINES} of {len(ordered)} models; without a line: {others}."
