@@ -12,7 +12,8 @@ names its scorer and the number of classes, so that a Parquet file alone suffice
   `squares`, the sum of all squared. Gives `top1`, `ece`, `nll`, `adaptive_ece`, `brier`, `aurc`, `eaurc`,
   `selective_accuracy@80` ... and `coverage@risk1` ..., and these under `@ts`.
 * `ood`: a row per image of the variants `inside` (reported) and `outside` (of something else): `sample` and the scores
-  `knn`, `energy`, `msp`, higher inside. Gives `auroc@knn`, `fpr95@knn`, `aupr_in@knn`, `aupr_out@knn` and so on.
+  `knn`, `energy`, `msp`, higher inside. Gives `auroc@knn`, `fpr95@knn`, `fpr95_out@knn`, `aupr_in@knn`,
+  `aupr_out@knn` and so on.
 * `multilabel`: `variant`, `draw`, `sample`, `target` (C indicators) and `scores` (C numbers, higher is more likely).
   Gives `mAP` (interpolated), `mAP@11pt` and `mAP@step`.
 * `episodes`: `variant` (`5way-1shot`), `episode`, `sample`, `target`, `prediction`. Gives `top1`.

@@ -53,6 +53,9 @@ DEFINITIONS: dict[str, Definition] = {
         "percent",
         "images of something else that look as much like train as the 95% of reported ones that do most",
     ),
+    "fpr95_out": Definition(
+        False, "percent", "reported images that look as little like train as the 95% of something else that do least"
+    ),
     "aupr_in": Definition(
         True, "percent", "average precision at finding the reported images among those of something else"
     ),

@@ -37,7 +37,9 @@ def ood_table(which: str, ids: pa.Array, scores: Mapping[str, np.ndarray], class
 
 
 def estimates(table: pa.Table) -> list[Estimate]:
-    """`auroc`, `fpr95`, `aupr_in` and `aupr_out` under each of `SCORES` (`auroc@knn`).
+    """`auroc`, `fpr95`, `fpr95_out`, `aupr_in` and `aupr_out` under each of `SCORES` (`auroc@knn`).
+
+    What ends in `_out` is asked of the images outside: they are what is to be found, by low scores.
 
     Raises:
         ResultError: a set is missing or has one image, or a score is not finite.
@@ -64,6 +66,7 @@ def estimates(table: pa.Table) -> list[Estimate]:
         figures = {
             "auroc": separation.roc_area(inside, outside),
             "fpr95": separation.false_positives(inside, outside),
+            "fpr95_out": separation.swapped(separation.false_positives(-outside, -inside), len(outside)),
             "aupr_in": separation.precision_area(inside, outside),
             "aupr_out": separation.swapped(separation.precision_area(-outside, -inside), len(outside)),
         }

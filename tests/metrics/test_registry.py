@@ -37,7 +37,7 @@ def test_directions():
         *("ece", "nll", "error", "mean_error", "mean_drop"),
         *("adaptive_ece", "brier", "aurc", "eaurc"),
         *("drop", "mCE", "relative_mCE"),
-        *("fpr95",),
+        *("fpr95", "fpr95_out"),
     }
     assert definition_of("ece@ts") is DEFINITIONS["ece"]
     with pytest.raises(ResultError, match="top1"):
