@@ -16,6 +16,7 @@ from benchmark.results.schema import ModelRecord, Result
 from benchmark.results.store import CellKey, ResultStore
 from benchmark.runner.cells import Cell, PlannedTask, preprocessing_of
 from benchmark.runner.models import ModelShelf, model_record
+from benchmark.runner.overrides import overridden
 from benchmark.runner.passes import Pass, dense_passes, pooled_passes, relative_cost
 from benchmark.runner.registry import load_protocol, load_task, parse_settings
 from benchmark.runner.request import Overwrite, RunRequest
@@ -103,12 +104,11 @@ def _planned_tasks(request: RunRequest, suite: Suite, datasets: tuple[str, ...])
             load_task(name)  # an unknown name gets its own message
             raise SuiteError(f"a task of suite {suite.name}", repr(name), nearest(name, in_suite))
     planned = []
-    for entry in suite.tasks:
+    for entry in overridden(suite, overrides):
         if request.tasks and entry.task not in request.tasks:
             continue
         task = load_task(entry.task)
-        changes = {**entry.settings, **overrides.get(entry.task, {})}
-        protocol = load_protocol(task, changes.pop("protocol", entry.protocol), changes)
+        protocol = load_protocol(task, entry.protocol, entry.settings)
         chosen = datasets if request.data or entry.datasets is None else entry.datasets
         planned.append(PlannedTask(task, protocol, chosen))
     keys = [(entry.task.name, entry.protocol.name) for entry in planned]
