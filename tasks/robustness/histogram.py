@@ -116,7 +116,6 @@ def fit_colour_probe(inputs: ShiftInputs, protocol: HistogramSettings, seed: int
         wanted.everything.features.double() - mean,
         PENALTIES[chosen : chosen + 1],
     )[0]
-    spread = ((truth - truth.mean(dim=0)) ** 2).sum()
     details = {
         "bins": protocol.bins,
         "train_images": len(rows),
@@ -124,7 +123,7 @@ def fit_colour_probe(inputs: ShiftInputs, protocol: HistogramSettings, seed: int
         "regression": {
             "penalty": float(PENALTIES[chosen]),
             "curve": [
-                {"penalty": float(penalty), "r2": round(100 * (1 - float(error / spread)), 4)}
+                {"penalty": float(penalty), "error": float(f"{float(error) / len(truth):.6g}")}
                 for penalty, error in zip(PENALTIES, errors, strict=True)
             ],
         },
