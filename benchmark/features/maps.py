@@ -20,7 +20,8 @@ from torch import Tensor
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.dataset import Split
 from benchmark.errors import DataError
-from benchmark.features.extract import Extraction, OnBadImage, Progress, feature_key, fill
+from benchmark.features.extract import feature_key
+from benchmark.features.filling import Extraction, Filling, OnBadImage, Progress
 from benchmark.features.store import FeatureKey, FeatureSet, FeatureStore, chunk_range
 
 CHUNK_MAPS = 16
@@ -143,7 +144,10 @@ def extract_maps(
 
     pin = backbone.execution.torch_device.type == "cuda"
     key, size = map_key(backbone, split), min(batch_size, CHUNK_MAPS)
-    return fill(store, key, wanted, encode, split, backbone.preprocessing, size, workers, on_bad_image, progress, pin)
+    filling = Filling(
+        store, key, wanted, encode, split, backbone.preprocessing, size, workers, on_bad_image, progress, pin
+    )
+    return filling.whole()
 
 
 def _name(layer: int) -> str:

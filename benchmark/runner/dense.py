@@ -10,7 +10,7 @@ from benchmark.backbones.backbone import Backbone
 from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.dataset import Dataset, Split
 from benchmark.data.sample import learned_and_reported
-from benchmark.features.extract import Extraction
+from benchmark.features.filling import Extraction
 from benchmark.features.maps import extract_maps, map_shapes, open_maps
 from benchmark.features.masks import read_masks
 from benchmark.features.store import FeatureSet, FeatureStore

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmark.data.dataset import Split
-from benchmark.features.extract import Extraction
+from benchmark.features.filling import Extraction
 from benchmark.features.store import FeatureSet
 
 

@@ -11,7 +11,8 @@ import torch
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.dataset import Dataset
 from benchmark.errors import DataError
-from benchmark.features.extract import Extraction, extract
+from benchmark.features.extract import extract
+from benchmark.features.filling import Extraction
 from benchmark.features.store import FeatureSet, FeatureStore
 from benchmark.runner.cells import Cell, preprocessing_of, representation_of
 from benchmark.runner.encoded import Encoded

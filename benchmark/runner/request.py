@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import RequestError
-from benchmark.features.extract import OnBadImage
+from benchmark.features.filling import OnBadImage
 from benchmark.suites.cards import ModelCard, load_cards
 
 Overwrite = Literal["never", "failed", "always"]
