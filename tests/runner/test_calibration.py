@@ -1,4 +1,4 @@
-"""Calibration from the command line: the same figures under any batch size, reproduced by verify, drawn on the site."""
+"""Calibration from the command line: the same figures under any batch size, reproduced by verify, and drawn."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from leaderboard.site.details import detail_plots
-from leaderboard.site.plots import DATA
-from leaderboard.tables import read_entries
+from leaderboard.charts.calibration import bins, risks
 from tests.command import CommandLine, words
 
 SCENES = "scenes=scenes:?train=40&test=30&classes=4&size=48&difficulty=0.3"
@@ -53,13 +52,9 @@ def test_calibration_of_the_linear_tasks_head(cli: CommandLine, tmp_path: Path, 
     assert again.code == 0, again.err
     for before, now in zip(found["metrics"], result(tmp_path / "b", "robustness")["metrics"], strict=True):
         assert now["name"] == before["name"] and now["value"] == pytest.approx(before["value"], abs=1e-3)
-    plots = {plot.title: plot for plot in detail_plots(read_entries([tmp_path / "b"]))}
-    for kind in ("Calibration", "Selective risk"):
-        (title,) = [title for title in plots if title.startswith(f"{kind}: scenes, robustness")]
-        assert {point["series"] for point in plots[title].spec["datasets"][DATA]} == {
-            "as it is",
-            "after temperature scaling",
-        }
+    table = pq.read_table(tmp_path / "b" / result(tmp_path / "b", "robustness")["predictions"])
+    for points in (bins(table), risks(table)):
+        assert {point["scaling"] for point in points} == {"as it is", "after temperature scaling"}
 
 
 def test_predictions_that_were_changed_are_not_reproduced(cli: CommandLine, tmp_path: Path, suite: Path) -> None:
