@@ -62,3 +62,10 @@ def test_histograms_are_numpys(images: Tensor, bins: int) -> None:
         theirs, _ = np.histogramdd(pixels, edges)
         np.testing.assert_allclose(ours, theirs.ravel() / len(pixels), rtol=0, atol=1e-15)
     assert torch.equal(histogram(images[2:], bins), found[2:])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_a_gpu_gives_the_cpus_pixels(images: Tensor) -> None:
+    assert torch.equal(grey(images.cuda()).cpu(), grey(images))
+    assert torch.equal(turn_hue(images.cuda(), 300).cpu(), turn_hue(images, 300))
+    assert torch.equal(histogram(images.cuda(), 4).cpu(), histogram(images, 4))

@@ -124,3 +124,10 @@ def test_an_image_is_changed_alike_in_every_batch_and_differently_under_another_
 def test_patches_can_have_another_colour() -> None:
     found = drop_patches(pictures(28, 28), 100, keys(4), 0, colour=(1, 2, 250))
     assert torch.equal(found, torch.tensor([1, 2, 250], dtype=torch.uint8).view(1, 3, 1, 1).expand(4, 3, 28, 28))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_a_gpu_gives_the_cpus_pixels() -> None:
+    images, names = pictures(97, 61), keys(4)
+    assert torch.equal(drop_patches(images.cuda(), 40, names, 0).cpu(), drop_patches(images, 40, names, 0))
+    assert torch.equal(shuffle_patches(images.cuda(), 8, names, 0).cpu(), shuffle_patches(images, 8, names, 0))

@@ -140,6 +140,19 @@ def test_only_some_images_are_asked_about_where_the_protocol_says_so(inputs: Shi
         assert row == {**wanted, "residual": pytest.approx(wanted["residual"])}
 
 
+def test_dropped_patches_can_have_the_mean_colour(inputs: ShiftInputs) -> None:
+    judge = judge_of(inputs.features, settings("robust/occlusion"), 0)
+    colours = {"black": (0, 0, 0), "mean": mean_colour(inputs.images.backbone.preprocessing)}
+    assert len(set(colours.values())) == 2
+    for fill, colour in colours.items():
+        protocol = settings("robust/occlusion", fill=fill, dropped=(50, 100))
+        stored = np.array(Robustness().predict(inputs, protocol, seed=0).table["drop"].to_pylist())
+        keys = digests(inputs.images.test.ids.to_pylist())
+        for place, percent in enumerate((50, 100)):
+            images = drop_patches(pixels_of_test(inputs), percent, keys, 0, colour=colour)
+            np.testing.assert_array_equal(stored[:, place], judged_alone(inputs, images, judge))
+
+
 def test_levels_that_make_no_sense_are_refused() -> None:
     for name, wrong, why in (
         ("robust/occlusion", {"dropped": (20, 10)}, "ascending order"),
