@@ -1,38 +1,34 @@
-"""Pictures of what a result keeps in its `details` and predictions, beside its figures.
+"""Charts of what a result keeps in its `details` and predictions, beside its figures.
 
 A task that wants one stores it under the names that follow:
 
 * `curve`: the selection curve, a list of `{lambda, score}` (score in percent, None where it was not computed).
 * `loss_curve`: `{step: [...], loss: [...]}` of a trained head.
-* `corruption_errors`: corruption -> errors in percent, one per severity.
+
+What the predictions of a robustness result hold is drawn as `leaderboard.charts` does it, and so is how sure any other
+classifier may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+from benchmark.errors import ResultError
 from benchmark.results.schema import Result
+from leaderboard.charts import calibration
+from leaderboard.charts.chart import Chart
+from leaderboard.charts.kinds import KINDS
+from leaderboard.charts.study import Study
 from leaderboard.site import plots
-from leaderboard.site.reliability import reliability_points
-from leaderboard.site.risk import risk_points
+from leaderboard.site.board import BoardColumn
 from leaderboard.tables import Entry
 
 
-@dataclass(frozen=True)
-class DetailPlot:
-    """A picture on a model's page."""
-
-    title: str
-    spec: plots.Spec
-    caption: str
-    square: bool = False
-
-
-def detail_plots(entries: Sequence[Entry]) -> list[DetailPlot]:
-    """The pictures of a model's results, in their order; several seeds of a cell show the first one's."""
-    found = []
+def detail_charts(entries: Sequence[Entry]) -> list[Chart]:
+    """The charts of a model's results, in their order; several seeds of a cell show the first one's."""
+    found: list[Chart] = []
     seen: set[tuple[str, str, str]] = set()
     for entry in entries:
         result = entry.result
@@ -40,21 +36,37 @@ def detail_plots(entries: Sequence[Entry]) -> list[DetailPlot]:
         if result.status == "failed" or cell in seen:
             continue
         seen.add(cell)
-        found += _of_details(result)
-        points = reliability_points(entry)
-        if points:
-            caption = "How often the model is right when it is that sure: on the diagonal it means what it says."
-            found.append(DetailPlot(f"Calibration: {_cell(result)}", plots.reliability(points), caption, square=True))
-        risks = risk_points(entry)
-        if risks:
-            caption = "Error among the images that the model is surest of, when it answers so many of them."
-            spec = plots.curve(risks, "images answered, %", "error, %", dots=False)
-            found.append(DetailPlot(f"Selective risk: {_cell(result)}", spec, caption))
+        charts = [*_of_details(result), *_of_predictions(Study(entry))]
+        found += [replace(chart, title=f"{chart.title}: {', '.join(cell)}") for chart in charts]
     return found
 
 
-def _of_details(result: Result) -> list[DetailPlot]:
-    found = []
+def column_chart(column: BoardColumn) -> Chart | None:
+    """The models of a column in one chart, first seeds; None where there is none to draw, or one model."""
+    kind = KINDS.get(column.example.scorer.name)
+    studies = [Study(entries[0]) for entries in column.column.cells.values()]
+    if kind is None or len(studies) < 2:
+        return None
+    try:
+        return kind.several(studies)
+    except ResultError:  # a board of figures whose predictions are elsewhere
+        return None
+
+
+def _of_predictions(study: Study) -> Iterator[Chart]:
+    kind = KINDS.get(study.result.scorer.name)
+    try:
+        if kind is not None:
+            yield kind.one(study)
+        elif "ece" in study.figures:
+            chart = calibration.reliable(study)
+            if chart is not None:
+                yield chart
+    except ResultError:  # a board of figures whose predictions are elsewhere
+        return
+
+
+def _of_details(result: Result) -> Iterator[Chart]:
     details = result.details
     curve = [
         {"x": point["lambda"], "y": point["score"]}
@@ -63,32 +75,14 @@ def _of_details(result: Result) -> list[DetailPlot]:
     ]
     if len(curve) > 1:
         caption = f"Score on {result.selection.how} for each penalty whose score was computed; the best was taken."
-        spec = plots.curve(curve, "lambda", "score, %", log=True)
-        found.append(DetailPlot(f"Selection: {_cell(result)}", spec, caption))
+        yield Chart("Selection", plots.curve(curve, "lambda", "score, %", log=True), caption, fixed=False)
     losses = details.get("loss_curve")
     if isinstance(losses, dict):
         steps, loss = losses.get("step"), losses.get("loss")
         if isinstance(steps, list) and isinstance(loss, list) and len(steps) == len(loss) > 1:
             points = [{"x": x, "y": y} for x, y in zip(steps, loss, strict=True) if _number(x) and _number(y)]
-            spec = plots.curve(points, "step", "loss")
-            found.append(DetailPlot(f"Training: {_cell(result)}", spec, "Loss of the head while it was trained."))
-    errors = details.get("corruption_errors")
-    if isinstance(errors, dict):
-        rows = [
-            {"x": str(severity), "y": str(name), "value": value}
-            for name, values in errors.items()
-            if isinstance(values, list)
-            for severity, value in enumerate(values, 1)
-            if _number(value)
-        ]
-        if rows:
-            spec = plots.heat_map(rows, "severity", "corruption", "error, %")
-            found.append(DetailPlot(f"Corruptions: {_cell(result)}", spec, "Error by corruption and severity."))
-    return found
-
-
-def _cell(result: Result) -> str:
-    return f"{result.data.name}, {result.task}, {result.protocol.name}"
+            caption = "Loss of the head while it was trained."
+            yield Chart("Training", plots.curve(points, "step", "loss"), caption, fixed=False)
 
 
 def _dictionaries(value: object) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from leaderboard.published.match import Comparison, contradicted
 from leaderboard.ranking import AGGREGATES, Scores, aggregate, rank_test, rankable, scores_of
 from leaderboard.site import plots
 from leaderboard.site.board import Board, BoardColumn, BoardModel
-from leaderboard.site.details import detail_plots
+from leaderboard.site.details import column_chart, detail_charts
 from leaderboard.site.payload import common_place, script_json
 
 
@@ -183,6 +183,7 @@ class Pages:
             higher=definition.higher_is_better,
             notices=result.data.notices,
             spread=plots.spread(column),
+            chart=column_chart(column),
             rows=rows,
             failed=sorted(column.column.failed),
             rivals=rivals,
@@ -217,7 +218,7 @@ class Pages:
                 if entry.result.error is not None
             ],
             published=[one for one in self.comparisons if one.model == model.name],
-            plots=detail_plots(model.entries),
+            charts=detail_charts(model.entries),
             entries=model.entries,
         )
 

@@ -9,18 +9,12 @@ from typing import Any, Literal
 import altair as alt
 import numpy as np
 
+from leaderboard.charts.chart import DATA, Spec, bare, with_data
 from leaderboard.ranking import RankTest, Scores, correlations, pareto, ranks
 from leaderboard.site.board import Board, BoardColumn, BoardModel
 
-Spec = dict[str, Any]
-DATA = "points"
 SHOWN = 24
 """Models in a critical-difference diagram and columns in a correlation map: more cannot be read."""
-
-
-def with_data(spec: Spec, points: Sequence[dict[str, Any]], **changes: Any) -> Spec:
-    """A specification with its data in place."""
-    return {**spec, **changes, "datasets": {DATA: list(points)}}
 
 
 def front(points: Sequence[tuple[str, str, float, float]], cost: str, gain: str) -> Spec:
@@ -58,7 +52,7 @@ def _front(cost: str, gain: str) -> Spec:
         ],
     )
     names = on_front.mark_text(dy=-11, fontSize=11, limit=160).encode(text="model:N")
-    return _spec((line + dots + names).properties(width="container", height=340))
+    return bare((line + dots + names).properties(width="container", height=340))
 
 
 def critical_difference(scores: Scores, test: RankTest) -> Spec:
@@ -121,7 +115,7 @@ def _critical_difference(ticks: list[float]) -> Spec:
         + text("right", "left", 4)
         + text("note", "left", 0)
     )
-    return _spec(whole.properties(width="container"))
+    return bare(whole.properties(width="container"))
 
 
 def agreement(scores: Scores) -> Spec:
@@ -149,7 +143,7 @@ def _agreement() -> Spec:
         text=alt.Text("tau:Q", format="+.2f"),
         color=alt.condition("abs(datum.tau) > 0.6", alt.value("white"), alt.value("black")),
     )
-    return _spec((base.mark_rect().encode(color=colour) + figures).properties(width="container"))
+    return bare((base.mark_rect().encode(color=colour) + figures).properties(width="container"))
 
 
 def spread(column: BoardColumn) -> Spec:
@@ -169,74 +163,29 @@ def _spread(metric: str) -> Spec:
     )
     tip = [alt.Tooltip(f"{name}:{kind}", format=form) for name, kind, form in _TIPS]
     dots = base.mark_circle(size=70).encode(x="value:Q", tooltip=tip)
-    return _spec((bars + dots).properties(width="container"))
+    return bare((bars + dots).properties(width="container"))
 
 
 _TIPS = (("model", "N", ""), ("value", "Q", ".2f"), ("low", "Q", ".2f"), ("high", "Q", ".2f"))
 
 
-def curve(points: Sequence[dict[str, Any]], x: str, y: str, log: bool = False, dots: bool = True) -> Spec:
-    """A line through points with fields `x` and `y` (and `series`, where there are several lines)."""
-    return with_data(_curve(x, y, log, dots, any("series" in point for point in points)), points)
+def curve(points: Sequence[dict[str, Any]], x: str, y: str, log: bool = False) -> Spec:
+    """A line through points with fields `x` and `y`."""
+    return with_data(_curve(x, y, log), points)
 
 
 @cache
-def _curve(x: str, y: str, log: bool, dots: bool, several: bool) -> Spec:
+def _curve(x: str, y: str, log: bool) -> Spec:
     chart = (
         alt.Chart(alt.NamedData(DATA))
-        .mark_line(point=dots)
+        .mark_line(point=True)
         .encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(type="log") if log else alt.Scale(zero=False)),
             y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
             tooltip=[alt.Tooltip("x:Q", title=x, format=".3~g"), alt.Tooltip("y:Q", title=y, format=".4~g")],
         )
     )
-    if several:
-        chart = chart.encode(color=alt.Color("series:N", title=None, legend=alt.Legend(orient="bottom")))
-    return _spec(chart.properties(width="container", height=220))
-
-
-def heat_map(rows: Sequence[dict[str, Any]], x: str, y: str, value: str) -> Spec:
-    """Cells with fields `x`, `y` and `value`; darker is more."""
-    return with_data(_heat_map(x, y, value), rows, height=max(80, 22 * len({row["y"] for row in rows})))
-
-
-@cache
-def _heat_map(x: str, y: str, value: str) -> Spec:
-    base = alt.Chart(alt.NamedData(DATA)).encode(
-        x=alt.X("x:N", title=x, sort=None, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("y:N", title=y, sort=None),
-        tooltip=[alt.Tooltip("y:N", title=y), alt.Tooltip("x:N", title=x), alt.Tooltip("value:Q", title=value)],
-    )
-    colour = alt.Color("value:Q", title=value, scale=alt.Scale(scheme="orangered"))
-    figures = base.mark_text(fontSize=10).encode(text=alt.Text("value:Q", format=".1f"), color=alt.value("black"))
-    return _spec((base.mark_rect().encode(color=colour) + figures).properties(width="container"))
-
-
-def reliability(points: Sequence[dict[str, Any]]) -> Spec:
-    """Accuracy against confidence in equal bins, beside the diagonal of a calibrated model.
-
-    Args:
-        points: fields `x` (mean confidence of a bin), `y` (its accuracy), `n` and `series`, in percent.
-    """
-    return with_data(_reliability(), points)
-
-
-@cache
-def _reliability() -> Spec:
-    limits = alt.Scale(domain=[0, 100])
-    base = alt.Chart(alt.NamedData(DATA)).encode(
-        x=alt.X("x:Q", title="confidence, %", scale=limits),
-        y=alt.Y("y:Q", title="accuracy, %", scale=limits),
-        color=alt.Color("series:N", title=None, legend=alt.Legend(orient="bottom")),
-    )
-    dots = base.mark_circle().encode(
-        size=alt.Size("n:Q", legend=None, scale=alt.Scale(range=[25, 300])),
-        tooltip=[alt.Tooltip("x:Q", format=".1f", title="confidence"), alt.Tooltip("y:Q", format=".1f"), "n:Q"],
-    )
-    ends = alt.Data(values=[{"x": 0, "y": 0}, {"x": 100, "y": 100}])
-    diagonal = alt.Chart(ends).mark_line(strokeDash=[4, 4], opacity=0.5).encode(x="x:Q", y="y:Q")
-    return _spec((diagonal + base.mark_line() + dots).properties(width=260, height=260))
+    return bare(chart.properties(width="container", height=220))
 
 
 @cache
@@ -266,7 +215,7 @@ def radar() -> Spec:
         .encode(**hidden, text="label:N")
     )
     whole = (rings + lines + names).properties(width=440, height=440)
-    return with_data(_spec(whole), [])
+    return with_data(bare(whole), [])
 
 
 def gains(board: Board, cost: str, where: str | None) -> list[tuple[float | None, BoardModel]]:
@@ -277,10 +226,3 @@ def gains(board: Board, cost: str, where: str | None) -> list[tuple[float | None
         value = {"params": model.record.params / 1e6, "macs": None if macs is None else macs / 1e9, "rate": rate}[cost]
         found.append((value or None, model))  # nothing costs nothing: a zero has no place on a log scale
     return found
-
-
-def _spec(chart: Any) -> Spec:
-    """The specification alone: no default colours, they are the page's."""
-    spec = dict(chart.configure_view(stroke=None).to_dict())
-    spec.pop("config", None)
-    return spec

@@ -51,9 +51,10 @@ def store_table(
     seed: int = 0,
     dataset: str = "pets",
     protocol: str = "p/q",
+    task: str = "nmc",
 ) -> Result:
-    """Stores predictions and the metrics that their scorer gives, as task `nmc`."""
-    key = CellKey(model, "nmc", dataset, protocol, seed)
+    """Stores predictions and the metrics that their scorer gives."""
+    key = CellKey(model, task, dataset, protocol, seed)
     store = ResultStore(root)
     path, digest = store.write_predictions(key, table)
     base = example_result()
@@ -61,7 +62,7 @@ def store_table(
     result = base.model_copy(
         update={
             "model": base.model.model_copy(update={"name": model, "weights_hash": f"weights of {model}"}),
-            "task": "nmc",
+            "task": task,
             "protocol": base.protocol.model_copy(update={"name": protocol}),
             "data": base.data.model_copy(update={"name": dataset}),
             "seed": seed,

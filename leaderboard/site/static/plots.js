@@ -8,6 +8,8 @@ window.drawPlot = async (element, spec) => {
     font: "system-ui, sans-serif",
     axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500 },
     legend: { labelColor: ink, titleColor: ink },
+    title: { color: ink },
+    header: { labelColor: ink, titleColor: ink },
     text: { color: ink },
     rule: { color: ink },
     view: { stroke: null },

@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.calibration import calibration_curve
 
-from benchmark.metrics.columns import classification_table
 from leaderboard.ranking import Scores, rank_test, ranks
 from leaderboard.site import plots
 from leaderboard.site.board import make_board
 from leaderboard.site.build import build_site
-from leaderboard.site.details import detail_plots
+from leaderboard.site.details import column_chart, detail_charts
 from leaderboard.site.payload import common_place
-from leaderboard.site.reliability import SERIES, reliability_points
 from leaderboard.tables import Entry, read_entries
-from tests.leaderboard.stores import store_result, store_table
+from tests.leaderboard.charts.tables import store_corruptions
+from tests.leaderboard.stores import store_result
 from tests.results.examples import example_result
 
 
@@ -27,41 +24,12 @@ def data(spec: plots.Spec) -> list[dict[str, Any]]:
     return spec["datasets"][plots.DATA]
 
 
-def store_confidences(root: Path, n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Ten classes; right about as often as the square of what it is sure of."""
-    rng = np.random.default_rng(2)
-    confidence = rng.uniform(0.2, 1.0, n)
-    right = rng.random(n) < confidence**2
-    targets = rng.integers(0, 10, n)
-    first = np.where(right, targets, (targets + 1) % 10)
-    ranked = (first[:, None] + np.array([0, 2, 3, 4, 5])) % 10
-    log_prob = np.where(right, np.log(confidence), np.log((1 - confidence) / 9 + 1e-9))
-    ids = pa.array([f"{i:05d}" for i in range(n)])
-    store_table(root, "m", classification_table(ids, targets, ranked, 10, confidence=confidence, log_prob=log_prob))
-    return confidence, right
-
-
-def test_the_reliability_diagram_is_scikit_learns(tmp_path: Path) -> None:
-    confidence, right = store_confidences(tmp_path)
-    points = reliability_points(read_entries([tmp_path])[0])
-    accuracy, mean = calibration_curve(right, confidence.astype(np.float32), n_bins=15)
-    assert {point["series"] for point in points} == {SERIES[""]}
-    assert [point["x"] for point in points] == pytest.approx(100 * mean, abs=0.02)
-    assert [point["y"] for point in points] == pytest.approx(100 * accuracy, abs=0.02)
-    assert sum(point["n"] for point in points) == 2000
-
-
-def test_predictions_without_probabilities_have_no_diagram(tmp_path: Path) -> None:
-    store_result(tmp_path, "m", 0.5)
-    assert reliability_points(read_entries([tmp_path])[0]) == []
-
-
 def with_details(**details: Any) -> Entry:
     return Entry(Path("runs"), example_result(details=details))
 
 
 def test_what_a_result_keeps_is_drawn() -> None:
-    found = detail_plots(
+    found = detail_charts(
         [
             with_details(
                 curve=[
@@ -70,14 +38,12 @@ def test_what_a_result_keeps_is_drawn() -> None:
                     {"lambda": 100.0, "score": 60.0},
                 ],
                 loss_curve={"step": [1, 2, 3], "loss": [2.0, 1.0, 0.5]},
-                corruption_errors={"fog": [10.0, 20.0], "snow": [30.0, 40.0]},
             )
         ]
     )
-    assert [plot.title.split(":")[0] for plot in found] == ["Selection", "Training", "Corruptions"]
+    assert [plot.title.split(":")[0] for plot in found] == ["Selection", "Training"]
     assert data(found[0].spec) == [{"x": 1.0, "y": 50.0}, {"x": 100.0, "y": 60.0}]
     assert data(found[1].spec)[-1] == {"x": 3, "y": 0.5}
-    assert {"x": "2", "y": "snow", "value": 40.0} in data(found[2].spec)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +54,39 @@ def test_what_a_result_keeps_is_drawn() -> None:
         {"curve": [{"lambda": -1, "score": 1.0}, {"lambda": 0, "score": 1.0}]},
         {"loss_curve": {"step": [1], "loss": [1, 2]}},
         {"loss_curve": [1]},
-        {"corruption_errors": {"fog": "x"}},
-        {"corruption_errors": {"fog": [None, "<b>"]}},
     ],
 )
 def test_details_of_another_kind_are_passed_by(details: dict[str, Any]) -> None:
-    assert detail_plots([with_details(**details)]) == []
+    assert detail_charts([with_details(**details)]) == []
+
+
+def test_a_robustness_result_is_drawn_on_the_pages_of_its_model_and_its_task(tmp_path: Path) -> None:
+    for model, skill in (("a", 0.9), ("b", 0.6)):
+        store_corruptions(tmp_path / "runs", model, skill)
+    store_result(tmp_path / "runs", "a", 0.5)
+    entries = read_entries([tmp_path / "runs"])
+    (chart,) = detail_charts([entry for entry in entries if entry.result.model.name == "a"])
+    assert chart.title == "Error under corruptions: photos, robustness, robust/corruptions" and chart.fixed
+    assert {row["series"] for row in data(chart.spec)} == {"a"}
+    board = make_board(entries, "t")
+    charts = {column.example.task: column_chart(column) for column in board.columns}
+    assert charts["nmc"] is None and charts["robustness"] is not None
+    assert {row["series"] for row in data(charts["robustness"].spec)} == {"a", "b"}
+    site = build_site(entries, tmp_path / "site")
+    page = (site.folder / "models/a.html").read_text()
+    assert "Error under corruptions" in page and "gaussian_noise" in page and len(page) < 60_000
+    (task,) = (site.folder / "tasks").glob("*mean_error*.html")
+    assert "severity 0 is the images as they are" in task.read_text()
+
+
+def test_pages_of_figures_whose_predictions_are_elsewhere_have_no_chart(tmp_path: Path) -> None:
+    for model, skill in (("a", 0.9), ("b", 0.6)):
+        store_corruptions(tmp_path, model, skill)
+    for path in tmp_path.glob("predictions/**/*.parquet"):
+        path.unlink()
+    entries = read_entries([tmp_path])
+    assert detail_charts(entries) == []
+    assert column_chart(make_board(entries, "t").columns[0]) is None
 
 
 def test_the_critical_difference_diagram_shows_ranks_and_groups() -> None:

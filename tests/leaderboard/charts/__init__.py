@@ -1,0 +1,1 @@
+"""Charts hold the figures that they claim to hold."""
