@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.data.sample import chosen_images, digest_order
-from benchmark.errors import NotApplicable, SuiteError
+from benchmark.errors import SuiteError
 from benchmark.metrics.adversarial import Attack, adversarial_table
 from benchmark.metrics.names import with_variant
 from benchmark.task import Labels, Predictions, ShiftInputs
@@ -25,7 +25,7 @@ from tasks.robustness.attacks import BATCH, Network, fgsm, gradient, pgd
 from tasks.robustness.autoattack import TARGETS, autoattack, check_classes, required
 from tasks.robustness.judge import Judge, JudgeSettings, judge_of
 from tasks.robustness.masking import refuse, violations
-from tasks.robustness.part import Part
+from tasks.robustness.part import Part, several_classes
 
 LEAST, MOST = 0.5, 128
 """Radii in 255ths that are meant as such: fractions of the range as the literature gives them are below, 0.3 at most
@@ -222,8 +222,7 @@ def _attackable(protocol: AdversarialSettings, backbone: Backbone) -> None:
 
 
 def _enough_classes(protocol: AdversarialSettings, labels: Labels) -> None:
-    if len(labels.classes) < 2:
-        raise NotApplicable("two classes or more", str(len(labels.classes)), "there is nothing to mistake an image for")
+    several_classes(protocol, labels)
     if protocol.autoattack:
         check_classes(len(labels.classes))
 
