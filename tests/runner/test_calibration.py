@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import timm
+import torch
+from PIL import Image
 
+from benchmark.data.imagenet import imagenet_classes
 from leaderboard.charts.calibration import bins, risks
 from tests.command import CommandLine, words
 
@@ -55,6 +60,26 @@ def test_calibration_of_the_linear_tasks_head(cli: CommandLine, tmp_path: Path, 
     table = pq.read_table(tmp_path / "b" / result(tmp_path / "b", "robustness")["predictions"])
     for points in (bins(table), risks(table)):
         assert {point["scaling"] for point in points} == {"as it is", "after temperature scaling"}
+
+
+def test_the_own_heads_temperature_needs_train(cli: CommandLine, tmp_path: Path, suite: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet", num_classes=1000).state_dict(), tmp_path / "net.pth")
+    rng = np.random.default_rng(0)
+    for split, each in (("train", 20), ("val", 6)):
+        for label in list(imagenet_classes())[:3]:
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for place in range(each):
+                pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / split / label / f"{place}.png")
+    model = ("--checkpoint", tmp_path / "net.pth", "--arch", "test_resnet", "--set", "robustness.head=own")
+    where = ("--suite", suite, "--data", f"few=folder:{tmp_path / 'data'}", "--task", "robustness", "--workers", "0")
+    outcome = cli("run", *model, *where, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    found = result(tmp_path / "a", "robustness")
+    assert found["data"]["n_train"] == 60 and found["selection"] == {"how": "train-10%", "n": 6}
+    assert found["details"]["head"]["head"] == "own" and found["details"]["temperature"] > 0
+    assert cli("verify", tmp_path / "a").code == 0
 
 
 def test_predictions_that_were_changed_are_not_reproduced(cli: CommandLine, tmp_path: Path, suite: Path) -> None:

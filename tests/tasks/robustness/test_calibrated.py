@@ -20,7 +20,8 @@ from tasks.logreg import LogisticSettings
 from tasks.robustness.calibrated import CalibrationSettings
 from tasks.robustness.judge import judge_of
 from tasks.robustness.task import Robustness
-from tasks.sampling import held_out
+from tasks.sampling import held_out, subset
+from tasks.solvers.temperature import fit_temperature
 from tests.tasks.worlds import blobs, by_sample, labels_of
 
 PROTOCOL = Robustness.protocols["robust/calibration"]
@@ -89,6 +90,20 @@ def test_the_own_heads_temperature_is_fitted_on_held_out_training_images() -> No
     assert found.details["temperature"] == pytest.approx(best, rel=1e-5) and abs(np.log(best)) > 0.1
     other = replace(world, test=replace(world.test, targets=(world.test.targets + 1) % 6))
     assert task.predict(other, protocol, seed=5).details["temperature"] == found.details["temperature"]
+
+
+def test_class_means_get_their_temperature_from_images_that_they_are_no_means_of() -> None:
+    world = blobs()
+    protocol = PROTOCOL.model_copy(update={"head": "mean"})
+    found = Robustness().predict(world, protocol, seed=1)
+    chosen = held_out(world.train, 0.1, 1)
+    before = judge_of(replace(world, train=subset(world.train, ~chosen)), protocol, 1)
+    held = subset(world.train, chosen)
+    assert found.details["temperature"] == fit_temperature(before.logits(held.features), held.targets)
+    after = judge_of(world, protocol, 1)
+    assert found.details["temperature"] != fit_temperature(after.logits(held.features), held.targets)
+    figures = {metric.name: metric.value for metric in score(found.table)}
+    assert figures["ece@ts"] < figures["ece"] / 2  # cosines are no logits until they are scaled
 
 
 def test_images_that_are_asked_about_do_not_depend_on_their_order() -> None:
