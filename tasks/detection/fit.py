@@ -43,17 +43,21 @@ def configuration(backbone: Backbone, settings: DetectionSettings, classes: int,
     Raises:
         RequestError: an encoder on which this detector cannot stand.
     """
-    frozen = settings.frozen
+    still: dict[str, Any] = {"frozen": settings.frozen, "still_norm": settings.still_norm}
     _, drop = settings.fitted(backbone)
     if settings.detector == "c4":
-        config = detectors.c4(backbone, classes, masks=masks, frozen=frozen)
+        config = detectors.c4(backbone, classes, masks=masks, **still)
     elif settings.detector == "fpn":
-        config = detectors.mask_rcnn_fpn(backbone, classes, masks=masks, frozen=frozen)
+        config = detectors.mask_rcnn_fpn(backbone, classes, masks=masks, **still)
     elif settings.detector == "retinanet":
-        config = detectors.retinanet(backbone, classes, frozen=frozen)
+        config = detectors.retinanet(backbone, classes, **still)
     else:
-        config = detectors.vitdet(backbone, classes, masks=masks, window=settings.window, frozen=frozen, drop_path=drop)
+        config = detectors.vitdet(backbone, classes, masks=masks, window=settings.window, **still, drop_path=drop)
     detectors.lighter(config, width=settings.width, regions=settings.regions, proposals=settings.proposals)
+    detectors.rescaled(config, settings.object_scale)
+    detectors.least_score(config, settings.least_score)
+    if settings.agnostic:
+        detectors.class_agnostic(config)
     return config
 
 

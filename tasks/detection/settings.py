@@ -27,11 +27,15 @@ class DetectionSettings(ImageSettings, Schedule):
         jitter: instead of `train_short`: the image is scaled to fit a square of `size` times a factor drawn from this
             range, and a square of `size` is cropped (large-scale jitter); at test it fits the square.
         frozen: the encoder's weights and statistics stay as they are.
+        still_norm: BatchNorm of the encoder keeps the checkpoint's statistics while its weights are trained.
         precise_norm: batches over which statistics of BatchNorm are computed anew after the training (detectron2's
             TEST.PRECISE_BN); 0 keeps the running ones.
         window: of ViTDet's attention, in patches; 0 lets every block see the whole image.
         by_depth: layer decay and stochastic depth of a transformer by the number of its blocks, as ViTDet has them.
         width, regions, proposals: of budgets for a CPU, see `detectors.lighter`; None for the detector's own.
+        object_scale: how much smaller images are than those that the detector was made for, see `detectors.rescaled`.
+        agnostic: one regressor of boxes and one mask for all classes.
+        least_score: of a detection that is kept; a hundred per image are at most.
         figures: `coco` (AP over IoU 0.5 to 0.95), or `voc` (11-point AP).
         learn_difficult: difficult objects are learned like all others (detectron2); else neither found nor missed
             (mmdet).
@@ -44,12 +48,16 @@ class DetectionSettings(ImageSettings, Schedule):
     test_short: int = 800
     jitter: tuple[float, float] | None = None
     frozen: bool = False
+    still_norm: bool = False
     precise_norm: int = 0
     window: int = 14
     by_depth: bool = False
     width: int | None = None
     regions: int | None = None
     proposals: int | None = None
+    object_scale: float = 1.0
+    agnostic: bool = False
+    least_score: float = 0.05
     figures: Literal["coco", "voc"] = "coco"
     learn_difficult: bool = False
 

@@ -89,13 +89,18 @@ class HarnessBackbone(nn.Module):
         super().train(mode and not self.frozen)
         self.training = mode
         if mode and self.still_norm:
-            for part in self.encoder.modules():
-                if isinstance(part, _BatchNorm):
-                    part.eval()
+            still_norms(self.encoder)
         return self
 
     def init_weights(self) -> None:
         """Leaves the weights of the checkpoint: mmengine asks every part of a model to initialise itself."""
+
+
+def still_norms(module: nn.Module) -> None:
+    """Has BatchNorm keep its statistics; its weights are trained all the same."""
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.eval()
 
 
 def _drop_paths(module: nn.Module, rate: float) -> None:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
+from tasks.openmmlab.res5 import HarnessRes5
 from tasks.openmmlab.schedule import Schedule, Spare
 
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -48,8 +49,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser over the parameters of a model that are trained.
 
-    A parameter of layer i of L blocks learns at lr * encoder_rate * layer_decay^(L + 1 - i), everything outside of the
-    backbone at lr.
+    A parameter of layer i of L blocks of the encoder learns at lr * encoder_rate * layer_decay^(L + 1 - i), everything
+    outside of it at lr.
 
     Args:
         model: an mmdet or mmseg model on a `HarnessBackbone`.
@@ -58,18 +59,20 @@ def parameter_groups(
         layer_decay: 1 for one rate.
         spare: what has no weight decay: `vectors` (norms and biases: MAE, BEiT), `norms` (detectron2), both with the
             embeddings of positions and whatever else timm names so; or `nothing` (mmdet's SGD).
-        encoder_rate: of all of the backbone (DETR's lr_backbone over its lr is 0.1); 1 for the heads' rate.
+        encoder_rate: share of `lr` at which the encoder learns (DETR, main.py: lr_backbone is a tenth of lr).
     """
     scales: dict[int, float] = {}
     spared: set[int] = set()
     for part in model.modules():
+        if isinstance(part, HarnessRes5):  # of the encoder, though it stands behind the regions
+            scales |= {id(parameter): encoder_rate for parameter in part.stage.parameters()}
         if not isinstance(part, HarnessBackbone):
             continue
         module: Any = part.encoder.module
         own = dict(module.named_parameters())
         if spare != "nothing" and hasattr(module, "no_weight_decay"):
             spared |= {id(own[name]) for name in module.no_weight_decay() if name in own}
-        scales |= {id(parameter): encoder_rate for parameter in part.parameters()}
+        scales |= {id(parameter): encoder_rate for parameter in own.values()}
         if layer_decay != 1.0:
             ids, last = layer_ids(module)
             scales |= {id(own[name]): encoder_rate * layer_decay ** (last - layer) for name, layer in ids.items()}

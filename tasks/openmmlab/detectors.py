@@ -10,9 +10,18 @@ from tasks.openmmlab.adapter import HarnessBackbone
 from tasks.openmmlab.pyramid import SCALES
 from tasks.openmmlab.recipes import batch_norm, canvas_of, put_under, shipped
 
+_FINEST = 56
+"""Pixels up to twice which a region is of the finest level (mmdet's SingleRoIExtractor, FPN's 224 / 4)."""
+
 
 def c4(
-    backbone: Backbone, classes: int, *, masks: bool = False, extra_norm: bool = True, frozen: bool = False
+    backbone: Backbone,
+    classes: int,
+    *,
+    masks: bool = False,
+    extra_norm: bool = True,
+    frozen: bool = False,
+    still_norm: bool = False,
 ) -> dict[str, Any]:
     """Faster or Mask R-CNN on C4 as MoCo fine-tunes it: no frozen stage, BatchNorm trained, a norm behind res5.
 
@@ -21,10 +30,11 @@ def c4(
         classes: without the background.
         masks: Mask R-CNN.
         extra_norm: as `HarnessRes5` has it.
-        frozen: the encoder's weights and statistics stay.
+        frozen: as `HarnessBackbone` and `HarnessRes5` take it.
+        still_norm: likewise.
     """
     config = shipped("mmdet", "mask-rcnn_r50-caffe-c4" if masks else "faster-rcnn_r50-caffe-c4")
-    _put_under(config, backbone, "HarnessC4", frozen=frozen, synchronise=True)
+    _put_under(config, backbone, "HarnessC4", frozen=frozen, still_norm=still_norm, synchronise=True)
     width, final = _channels(backbone)[-2:]
     config.rpn_head.update(in_channels=width, feat_channels=width)
     head = config.roi_head
@@ -33,6 +43,7 @@ def c4(
         "backbone": backbone,
         "extra_norm": extra_norm,
         "frozen": frozen,
+        "still_norm": still_norm,
         "synchronise": True,
     }
     head.bbox_roi_extractor.out_channels = width
@@ -142,6 +153,40 @@ def lighter(config: dict[str, Any], *, width: int | None, regions: int | None, p
     if "roi_head" in config and proposals is not None:
         config["train_cfg"].rpn_proposal.max_per_img = proposals
         config["test_cfg"].rpn.max_per_img = proposals
+
+
+def rescaled(config: dict[str, Any], scale: float) -> None:
+    """Fits a detector to images that are smaller than its own by `scale`, in place.
+
+    Anchors, and the sizes at which regions pass from one level of the pyramid to the next, shrink in proportion: else
+    most objects of a small image are read off the finest level, which says least of what they are.
+    """
+    dense = config["rpn_head" if "rpn_head" in config else "bbox_head"].anchor_generator
+    if "octave_base_scale" in dense:
+        dense.octave_base_scale *= scale
+    else:
+        dense.scales = [size * scale for size in dense.scales]
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        if name in config.get("roi_head", {}):
+            config["roi_head"][name].finest_scale = _FINEST * scale
+
+
+def class_agnostic(config: dict[str, Any]) -> None:
+    """Has one regressor of boxes and one mask serve all classes, in place: classes may have few objects to learn from.
+
+    RetinaNet has it so anyway.
+    """
+    if "roi_head" in config:
+        head = config["roi_head"]
+        head.bbox_head.reg_class_agnostic = True
+        if "mask_head" in head:
+            head.mask_head.class_agnostic = True
+
+
+def least_score(config: dict[str, Any], score: float) -> None:
+    """Has detections of this score and more kept, in place, up to the most that an image has."""
+    found = config["test_cfg"]
+    (found.rcnn if "roi_head" in config else found).score_thr = score
 
 
 def _narrow(config: dict[str, Any], width: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.backbones.backbone import Backbone
 from benchmark.errors import BackboneError
-from tasks.openmmlab.adapter import HarnessBackbone
+from tasks.openmmlab.adapter import HarnessBackbone, still_norms
 
 _STAGE = "layer4"  # res5 of Caffe's names, in torchvision's and timm's
 
@@ -54,6 +54,7 @@ class HarnessRes5(nn.Module):
         extra_norm: BatchNorm behind it, as MoCo's detection protocol has it for encoders that train BatchNorm
             (detection/train_net.py, Res5ROIHeadsExtraNorm).
         frozen: no gradients and no new statistics in the stage; the extra norm is trained all the same.
+        still_norm: no new statistics in the stage.
         synchronise: BatchNorm over all processes, where there are several.
 
     Attributes:
@@ -64,10 +65,15 @@ class HarnessRes5(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, extra_norm: bool = True, frozen: bool = False, synchronise: bool = False
+        self,
+        backbone: Backbone,
+        extra_norm: bool = True,
+        frozen: bool = False,
+        still_norm: bool = False,
+        synchronise: bool = False,
     ) -> None:
         super().__init__()
-        self.frozen = frozen
+        self.frozen, self.still_norm = frozen, still_norm
         self.stage = copy.deepcopy(_residual(backbone)).requires_grad_(not frozen)
         self.channels = backbone.dims["patch"]
         self.norm: nn.Module = nn.BatchNorm2d(self.channels) if extra_norm else nn.Identity()
@@ -85,6 +91,8 @@ class HarnessRes5(nn.Module):
         super().train(mode)
         if self.frozen:
             self.stage.eval()
+        elif self.still_norm:
+            still_norms(self.stage)
         return self
 
     def init_weights(self) -> None:

@@ -22,6 +22,7 @@ from tasks.openmmlab.model import build_model
 from tasks.openmmlab.recipes import canvas_of
 from tasks.openmmlab.train import train
 from tasks.segmentation.crops import Box, padding_colour, training_views
+from tasks.segmentation.drawn import learn_from_drawn_pixels
 from tasks.segmentation.scoring import Reported, counted
 from tasks.segmentation.trained import TrainedSettings
 from tasks.segmentation.windows import Windowed, cut, joined, placed, scaled_images
@@ -48,18 +49,22 @@ def configuration(backbone: Backbone, settings: TrainedSettings, classes: int) -
     Raises:
         RequestError: an encoder on which this head cannot stand.
     """
+    still: dict[str, Any] = {"frozen": settings.frozen, "still_norm": settings.still_norm}
     if settings.head == "fcn":
-        return segmentors.fcn(backbone, classes, output_stride=settings.output_stride, frozen=settings.frozen)
+        return segmentors.fcn(backbone, classes, output_stride=settings.output_stride, **still)
     plain = is_plain(backbone)
     fitted = settings.fitted(backbone, plain)
-    return segmentors.upernet(
+    config = segmentors.upernet(
         backbone,
         classes,
         layers=four_layers(backbone.depth) if plain else None,
         width=settings.width,
-        frozen=settings.frozen,
+        **still,
         drop_path=fitted.drop_path,
     )
+    if settings.pixels:
+        learn_from_drawn_pixels(config, settings.pixels)
+    return config
 
 
 def predict_trained(inputs: ImageInputs, protocol: TrainedSettings, seed: int) -> Predictions:

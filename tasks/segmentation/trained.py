@@ -19,17 +19,22 @@ class TrainedSettings(ViewSettings, Schedule):
     Attributes:
         head: `upernet`, or `fcn` on a dilated residual network.
         frozen: the encoder's weights and statistics stay as they are.
+        still_norm: BatchNorm of the encoder keeps the checkpoint's statistics while its weights are trained.
         drop_path: stochastic depth of a plain transformer.
         output_stride: of the dilated network, for `fcn`.
         width: channels of the head, for budgets on a CPU; None for the head's own.
+        pixels: of each crop, that many are drawn to estimate the mean loss of all that have a class; 0 for the head's
+            own loss of all pixels.
         whole: reported images are seen whole, where the encoder takes any size, and not under windows.
     """
 
     head: Literal["upernet", "fcn"]
     frozen: bool = False
+    still_norm: bool = False
     drop_path: float = 0.0
     output_stride: Literal[8, 16] = 8
     width: int | None = None
+    pixels: int = 0
     whole: bool = False
 
     def fitted(self, backbone: Backbone, plain: bool) -> TrainedSettings:
@@ -63,10 +68,14 @@ def _protocols() -> dict[str, TrainedSettings]:
     }
     tiny = {
         **upernet,
-        "iterations": 200,
+        "version": 2,
+        "iterations": 250,
         "batch": 4,
-        "lr": 5e-4,
+        "lr": 3e-3,
+        "encoder_rate": 0.03,
+        "still_norm": True,
         "warmup": 20,
+        "pixels": 1024,
         "size": 224,
         "short": 256,
         "long": 512,
@@ -74,7 +83,7 @@ def _protocols() -> dict[str, TrainedSettings]:
         "train_images": 1000,
     }
     named: dict[str, tuple[dict[str, Any], str]] = {
-        "seg/upernet@tiny": (tiny, "UPerNet of 64 channels, 200 steps on 4 crops of 224 px, windows at test"),
+        "seg/upernet@tiny": (tiny, "UPerNet of 64 channels, 250 steps on 4 crops of 224 px, windows at test"),
         "seg/upernet": (upernet, "UPerNet, 160k steps on 16 crops of 512 px, windows at test, one scale"),
         "seg/fcn-voc": (
             {**fcn, "iterations": 20_000, "whole": True},

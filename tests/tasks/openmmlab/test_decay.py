@@ -10,6 +10,7 @@ from benchmark.backbones.sources import open_backbone
 from benchmark.errors import RequestError
 from tasks.openmmlab.adapter import HarnessBackbone
 from tasks.openmmlab.decay import parameter_groups
+from tasks.openmmlab.res5 import HarnessRes5
 
 
 class Model(nn.Module):
@@ -21,7 +22,7 @@ class Model(nn.Module):
         self.head = nn.Conv2d(self.backbone.channels[-1], 3, 1)
 
 
-def settings(model: Model, **options: Any) -> dict[str, tuple[float, float]]:
+def settings(model: nn.Module, **options: Any) -> dict[str, tuple[float, float]]:
     """Parameter -> (learning rate, weight decay)."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = parameter_groups(model, lr=1.0, **options)
@@ -54,6 +55,22 @@ def test_a_hierarchical_network_decays_block_by_block() -> None:
     order = ["conv1", *(f"layer{stage}.{block}.conv1" for stage in range(1, 5) for block in range(2))]
     assert [rates[f"{name}.weight"] for name in order] == [0.5 ** (9 - i) for i in range(9)]
     assert rates["head.weight"] == 1.0
+
+
+def test_an_encoder_learns_at_its_own_share_of_the_heads_rate() -> None:
+    resnet = settings(Model("random:resnet18"), weight_decay=0.1, encoder_rate=0.1)
+    assert {(name.startswith("backbone."), rate) for name, (rate, _) in resnet.items()} == {(True, 0.1), (False, 1.0)}
+    vit = settings(Model("random:test_vit?depth=6"), weight_decay=0.1, encoder_rate=0.1, layer_decay=0.5)
+    rates = {name.removeprefix("backbone.encoder.module."): rate for name, (rate, _) in vit.items()}
+    assert rates["blocks.5.attn.qkv.weight"] == pytest.approx(0.05) and rates["pos_embed"] == pytest.approx(0.1 / 2**7)
+    assert rates["norm.weight"] == pytest.approx(0.1) and rates["head.weight"] == 1.0
+
+
+def test_the_stage_on_regions_learns_as_the_encoder_and_the_norm_behind_it_as_heads_do() -> None:
+    model = nn.ModuleDict({"stage": HarnessRes5(open_backbone("random:resnet18"))})
+    rates = {name: rate for name, (rate, _) in settings(model, weight_decay=0.1, encoder_rate=0.1).items()}
+    assert rates.pop("stage.norm.weight") == rates.pop("stage.norm.bias") == 1.0
+    assert set(rates.values()) == {0.1}
 
 
 def test_what_is_spared_the_weight_decay_is_the_protocols_choice() -> None:

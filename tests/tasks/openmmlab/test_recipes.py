@@ -67,6 +67,46 @@ def test_the_settings_are_those_of_the_protocols() -> None:
     assert upernet["decode_head"].channels == 48  # as wide as the transformer
 
 
+def test_a_detector_of_small_images_has_anchors_and_levels_in_proportion() -> None:
+    """The levels against mmdet's own rule: a region of side s on images of half the size is where 2 s was."""
+    network = open_backbone("random:resnet10t", preprocess=["size=64"])
+    sides = torch.tensor([20.0, 40.0, 56.0, 90.0, 111.0, 130.0, 300.0])
+    rois = torch.stack([torch.zeros(7), *[torch.zeros(7)] * 2, sides, sides], dim=1)
+    halved = rois * torch.tensor([1, 0.5, 0.5, 0.5, 0.5])
+
+    def parts(scale: float) -> tuple[Any, list[torch.Tensor]]:
+        config = detectors.mask_rcnn_fpn(network, 3)
+        detectors.rescaled(config, scale)
+        model = build_model(config, "mmdet")
+        return model.roi_head, model.rpn_head.anchor_generator.base_anchors
+
+    (whole, anchors), (half, smaller) = parts(1.0), parts(0.5)
+    assert all(torch.equal(one / 2, other) for one, other in zip(anchors, smaller, strict=True))
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        own, ours = getattr(whole, name), getattr(half, name)
+        expected = own.map_roi_levels(rois, 4)
+        assert expected.unique().tolist() == [0, 1, 2] and torch.equal(ours.map_roi_levels(halved, 4), expected)
+        assert own.finest_scale == 56  # as shipped
+    retina = detectors.retinanet(network, 3)
+    before = retina["bbox_head"].anchor_generator.octave_base_scale
+    detectors.rescaled(retina, 0.5)
+    assert retina["bbox_head"].anchor_generator.octave_base_scale == before / 2
+
+
+def test_one_regressor_and_one_mask_can_serve_all_classes_and_low_scores_can_be_kept() -> None:
+    network = open_backbone("random:resnet10t", preprocess=["size=64"])
+    config = detectors.mask_rcnn_fpn(network, 7)
+    detectors.class_agnostic(config)
+    detectors.least_score(config, 0.25)
+    head = build_model(config, "mmdet").roi_head
+    assert head.bbox_head.fc_reg.out_features == 4 and head.bbox_head.fc_cls.out_features == 8
+    assert head.mask_head.conv_logits.out_channels == 1 and head.test_cfg.score_thr == 0.25
+    retina = detectors.retinanet(network, 7)
+    detectors.class_agnostic(retina)
+    detectors.least_score(retina, 0.25)
+    assert build_model(retina, "mmdet").bbox_head.test_cfg.score_thr == 0.25
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "recipe", "options"),

@@ -39,6 +39,14 @@ def test_a_frozen_stage_keeps_its_statistics_while_the_extra_norm_is_trained() -
     assert not torch.equal(head.norm.running_mean, torch.zeros(512))
 
 
+def test_still_norms_of_a_stage_keep_their_statistics_while_its_weights_are_trained() -> None:
+    head = HarnessRes5(open_backbone("random:resnet18"), still_norm=True).train()
+    before = {name: tensor.clone() for name, tensor in head.stage.named_buffers()}
+    head(torch.randn(2, 256, 8, 8)).square().sum().backward()
+    assert all(torch.equal(before[name], tensor) for name, tensor in head.stage.named_buffers())
+    assert all(p.grad is not None for p in head.parameters()) and head.norm.training
+
+
 def c4_config(backbone: Backbone) -> dict[str, Any]:
     """mmdet's own Faster R-CNN on C4 with our two halves."""
     folder = Path(mmdet.__file__).parent / ".mim" / "configs" / "_base_" / "models"
