@@ -162,7 +162,8 @@ def _reliability(scaled: bool) -> Spec:
 
 @cache
 def _whole() -> Spec:
-    return bare(alt.hconcat(*_diagrams(True), _risk(tuple(SERIES.values())), spacing=30))
+    whole = alt.hconcat(*_diagrams(True), _risk(tuple(SERIES.values())), spacing=30)
+    return bare(whole.resolve_scale(color="independent"))  # the legend of one is not that of all
 
 
 def _compared(models: Sequence[str]) -> Spec:

@@ -28,9 +28,9 @@ from leaderboard.charts.study import Study, with_lines
 _TITLES = {
     "drop": "patches dropped",
     "shuffle": "patches shuffled",
-    "low-pass": "low-passed",
-    "high-pass": "high-passed",
-    "grey": "without colour",
+    "low-pass": "low frequencies alone",
+    "high-pass": "high frequencies alone",
+    "grey": "no colour",
     "hue": "hues turned",
 }
 _WIDTH = 760
@@ -98,7 +98,7 @@ def _panel(kind: str, axis: str, ticks: tuple[float, ...], series: Sequence[str]
 
 def _title(study: Study) -> str:
     names: Mapping[str, Kind] = kinds_of(study.table)
-    return f"Accuracy under changes: {', '.join(_TITLES.get(name, name) for name in names)}"
+    return f"Accuracy with {' and '.join(_TITLES.get(name, name) for name in names)}"
 
 
 def _mean(study: Study) -> str:

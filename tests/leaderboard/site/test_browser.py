@@ -10,6 +10,7 @@ from playwright.sync_api import Page
 
 from leaderboard.site.build import Site, build_site
 from leaderboard.tables import Entry, read_entries
+from tests.leaderboard.charts.tables import STORES
 from tests.leaderboard.site.conftest import SCORES, Visit
 from tests.leaderboard.stores import store_result
 from tests.results.examples import example_result
@@ -115,6 +116,37 @@ def test_pages_draw_their_pictures_in_either_theme(visit: Visit, small: Site, na
         "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
     )
     assert ink != paper
+
+
+@pytest.fixture(scope="module")
+def robust(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Two models with a result of every kind of robustness."""
+    root = tmp_path_factory.mktemp("robust")
+    for make in STORES:
+        for model, skill in (("a", 0.9), ("b", 0.6)):
+            make(root / "runs", model, skill)
+    return build_site(read_entries([root / "runs"]), root / "site")
+
+
+def test_every_kind_of_robustness_is_drawn_without_complaint(visit: Visit, robust: Site) -> None:
+    names = ["models/a.html", *(f"tasks/{column.slug}.html" for column in robust.board.columns)]
+    for name in names:
+        page = visit.open(robust.folder / name)
+        count = page.locator("script.spec").count()
+        assert count == (len(STORES) if name.startswith("models") else 2)  # all its charts; the spread and the chart
+        page.wait_for_function(f"document.querySelectorAll('.plot svg.marks').length === {count}")
+        page.close()
+    page = visit.open(robust.folder / "models/a.html")
+    page.wait_for_function(f"document.querySelectorAll('.plot svg.marks').length === {len(STORES)}")
+    for label in (
+        "gaussian noise",
+        "all fifteen",
+        "AutoAttack",
+        "selective risk",
+        "patches dropped",
+        "nearest neighbours",
+    ):
+        assert page.locator(".plot svg text").filter(has_text=label).count(), label
 
 
 def test_no_page_is_wider_than_a_phone(visit: Visit, small: Site) -> None:
