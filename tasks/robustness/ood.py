@@ -91,8 +91,8 @@ def _nothing_in_common(protocol: OodSettings, labels: Labels) -> None:
         raise RuntimeError("asked without a pair of sources")
     shared = shared_names(labels.classes, labels.shift.classes)
     if labels.shift.accepted is not None:
-        taken = labels.shift.accepted.any(axis=0)
-        shared = [*shared, *(name for name, counts in zip(labels.classes, taken, strict=True) if counts)]
+        taken = np.flatnonzero(labels.shift.accepted.any(axis=0))
+        shared += [labels.classes[place] for place in taken.tolist()]
     shared = list(dict.fromkeys(shared))
     if shared:
         shown = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
