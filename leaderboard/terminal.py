@@ -14,6 +14,7 @@ from rich.text import Text
 from benchmark.results.schema import Result
 from leaderboard.effective import NAME as EFFECTIVE
 from leaderboard.pairwise import clear_winner
+from leaderboard.sections import sections_of
 from leaderboard.tables import (
     Column,
     Entry,
@@ -53,7 +54,7 @@ def _one_model(model: str, entries: Sequence[Entry]) -> RenderableType:
 
 
 def _one_dataset(title: str, entries: Sequence[Entry]) -> Table:
-    """A heading per protocol (and seed), then its metrics, the headline in bold."""
+    """A heading per protocol (and seed), then its metrics in sections, the headline in bold."""
     drawn = any(metric.spread is not None for entry in entries for metric in entry.result.metrics)
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("protocol, metric", overflow="fold")
@@ -63,16 +64,19 @@ def _one_dataset(title: str, entries: Sequence[Entry]) -> Table:
     for entry in entries:
         result = entry.result
         table.add_row(Text(_heading(result, several), style="cyan"))
-        for place, metric in enumerate(result.metrics):
-            table.add_row(
-                f"  {metric.name}" + ("" if metric.higher_is_better else " ↓"),
-                f"{metric.value:.2f}",
-                escape(f"[{metric.ci_low:.2f}, {metric.ci_high:.2f}]"),
-                *(["" if metric.spread is None else f"{metric.spread:.2f}"] if drawn else []),
-                f"{metric.n:,}",
-                style="bold" if metric.name == result.headline else "",
-                end_section=place == len(result.metrics) - 1,
-            )
+        for section in sections_of(result):
+            if section.title:
+                table.add_row(Text(f"  {section.title}", style="dim"))
+            for metric in section.metrics:
+                table.add_row(
+                    f"  {'  ' if section.title else ''}{metric.name}" + ("" if metric.higher_is_better else " ↓"),
+                    f"{metric.value:.2f}",
+                    escape(f"[{metric.ci_low:.2f}, {metric.ci_high:.2f}]"),
+                    *(["" if metric.spread is None else f"{metric.spread:.2f}"] if drawn else []),
+                    f"{metric.n:,}",
+                    style="bold" if metric.name == result.headline else "",
+                )
+        table.add_section()
     return table
 
 

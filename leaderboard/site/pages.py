@@ -18,6 +18,7 @@ from benchmark.runner.provenance import code_version
 from leaderboard.comparability import conflicts
 from leaderboard.published.match import Comparison, contradicted
 from leaderboard.ranking import AGGREGATES, Scores, aggregate, rank_test, rankable, scores_of
+from leaderboard.sections import sections_of
 from leaderboard.site import plots
 from leaderboard.site.board import Board, BoardColumn, BoardModel
 from leaderboard.site.details import column_chart, detail_charts
@@ -34,6 +35,7 @@ def environment() -> Environment:
     )
     found.filters["figure"] = lambda value, digits=2: f"{value:,.{digits}f}"
     found.filters["without_folders"] = without_folders
+    found.filters["sections"] = sections_of
     found.filters["signed"] = lambda value: f"{value:+.2f}"
     found.filters["script"] = lambda value: Markup(script_json(value))
     found.globals["version"] = code_version()
