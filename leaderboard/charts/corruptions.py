@@ -122,30 +122,19 @@ def _headings(extra: bool) -> Iterator[tuple[str, float]]:
 @cache
 def _map(extra: bool) -> Spec:
     heads = alt.Chart(alt.Data(values=[{"y": place, "group": name} for name, place in _headings(extra)]))
-    groups = heads.mark_text(angle=270, fontWeight="bold").encode(x=alt.value(-132), y=alt.Y("y:Q"), text="group:N")
+    groups = heads.mark_text(angle=270, fontWeight="bold").encode(
+        x=alt.value(-132), y=_down("y", extra), text="group:N"
+    )
     return bare(_heat(extra, 46, 21, ".1f") + groups)
 
 
 def _heat(extra: bool, width: int, height: int, digits: str, side: Literal["top", "bottom"] = "top") -> View:
     """Cells of a width and height in pixels, severities at a side."""
-    places = rows_of(extra)
-    bottom = max(places.values()) + 0.5
-    named = ", ".join(f"'{place:.2f}': '{_label(name)}'" for name, place in places.items())
-    ticks = [*range(1, SEVERITIES + 1), _LAST]
-    across = alt.Scale(domain=[0.5, _LAST + 0.5], nice=False, zero=False)
-    down = alt.Scale(domain=[-0.5, bottom], nice=False, zero=False, reverse=True)
-    above = alt.Axis(
-        orient=side,
-        values=ticks,
-        labelExpr=f"datum.value > {SEVERITIES} ? 'mean' : datum.value",
-        **_PLAIN,
-    )
-    left = alt.Axis(values=list(places.values()), labelExpr=f"{{{named}}}[format(datum.value, '.2f')]", **_PLAIN)
     base = data().transform_filter("datum.part == 'cell'")
     rect = base.mark_rect().encode(
-        x=alt.X("x0:Q", title="severity", scale=across, axis=above),
+        x=_across("x0", side),
         x2="x1:Q",
-        y=alt.Y("y0:Q", title=None, scale=down, axis=left),
+        y=_down("y0", extra),
         y2="y1:Q",
         color=alt.Color(
             "v:Q",
@@ -161,8 +150,8 @@ def _heat(extra: bool, width: int, height: int, digits: str, side: Literal["top"
         ],
     )
     text = base.mark_text(fontSize=max(8, min(11, height // 2))).encode(
-        x=alt.X("x:Q", title="severity", scale=across, axis=above),
-        y=alt.Y("y:Q", title=None, scale=down, axis=left),
+        x=_across("x", side),
+        y=_down("y", extra),
         text=alt.Text("v:Q", format=digits),
         color=alt.condition("datum.v > 58", alt.value("white"), alt.value("black")),
     )
@@ -170,8 +159,26 @@ def _heat(extra: bool, width: int, height: int, digits: str, side: Literal["top"
     cellular = alt.layer(rect, text)
     for name, formula in edges.items():
         cellular = cellular.transform_calculate(name, formula)
-    size = {"width": round(width * (_LAST + 0.5)), "height": round(height * (bottom + 0.5))}
-    return cellular.properties(**size)
+    rows = max(rows_of(extra).values()) + 1
+    return cellular.properties(width=round(width * (_LAST + 0.5)), height=round(height * rows))
+
+
+def _across(field: str, side: Literal["top", "bottom"]) -> alt.X:
+    """Severities, and their mean. As `_down`, every layer needs it in full, or half of the labels are left out."""
+    scale = alt.Scale(domain=[0.5, _LAST + 0.5], nice=False, zero=False)
+    label = f"datum.value > {SEVERITIES} ? 'mean' : datum.value"
+    axis = alt.Axis(orient=side, values=[*range(1, SEVERITIES + 1), _LAST], labelExpr=label, **_PLAIN)
+    return alt.X(f"{field}:Q", title="severity", scale=scale, axis=axis)
+
+
+def _down(field: str, extra: bool) -> alt.Y:
+    """A row for each corruption, named."""
+    places = rows_of(extra)
+    scale = alt.Scale(domain=[-0.5, max(places.values()) + 0.5], nice=False, zero=False, reverse=True)
+    named = ", ".join(f"'{place:.2f}': '{_label(name)}'" for name, place in places.items())
+    label = f"{{{named}}}[format(datum.value, '.2f')]"
+    axis = alt.Axis(values=list(places.values()), labelExpr=label, **_PLAIN)
+    return alt.Y(f"{field}:Q", title=None, scale=scale, axis=axis)
 
 
 def _compared(extra: bool, models: Sequence[str]) -> Spec:
