@@ -109,8 +109,8 @@ def pgd(
 ) -> Tensor:
     """Projected gradient ascent in the maximum norm from a random start (Madry et al. 2018); the last step's images.
 
-    The step is 2.5 radius / steps, as they have it where radii vary: the border is reached from anywhere in the ball, with
-    some way to go along it.
+    The step is 2.5 radius / steps, as they have it where radii vary: the border is reached from anywhere in the ball,
+    with some way to go along it.
 
     Args:
         network: images to logits.

@@ -9,7 +9,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,10 +178,8 @@ def test_deep_and_doubling_trees_are_read_in_time_linear_in_the_file(tmp_path: P
     for _ in range(200):
         pair = [pair, pair]
     doubling = program({"x": pair})
-    start = time.monotonic()
-    for code in (deep, doubling):
+    for code in (deep, doubling):  # a reader that takes 2^200 steps never comes back
         open_archive(zip_of(tmp_path / "f.pth", code))
-    assert time.monotonic() - start < 20
 
 
 def test_a_deep_tuple_as_key_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
