@@ -53,11 +53,11 @@ def points(study: Study) -> list[Row]:
     Fields: `series` the model, `attack`, `x` the radius in 255ths, `v` the accuracy in percent, `low` and `high` its
     95% interval.
     """
-    clean = study.figures["top1"]
+    clean = study.figure("top1")
     found: list[Row] = [{"part": "clean", "series": study.model, "v": rounded(clean.value)}]
     radii = sorted((KINDS.index(kind), eps) for kind, eps in map(_attack, study.figures) if kind)
     for place, eps in radii:
-        figure = study.figures[f"top1@{KINDS[place]}-{eps:g}"]
+        figure = study.figure(f"top1@{KINDS[place]}-{eps:g}")
         row = {"part": "curve", "series": study.model, "attack": NAMES[KINDS[place]]}
         if figure.n == clean.n and not any(other.get("attack") == row["attack"] for other in found):
             found.append({**row, "x": 0.0, "v": rounded(clean.value), **_limits(clean.ci_low, clean.ci_high)})
@@ -77,8 +77,8 @@ def _limits(low: float, high: float) -> Row:
 
 def _fewer(study: Study) -> str:
     """Which attacks were not made on all images."""
-    clean = study.figures["top1"].n
-    fewer = {kind: study.figures[f"top1@{kind}-{eps:g}"].n for kind, eps in map(_attack, study.figures) if kind}
+    clean = study.figure("top1").n
+    fewer = {kind: study.figure(f"top1@{kind}-{eps:g}").n for kind, eps in map(_attack, study.figures) if kind}
     return " ".join(f"{NAMES[kind]} on {n:,} of {clean:,} images." for kind, n in fewer.items() if n < clean)
 
 

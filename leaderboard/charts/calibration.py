@@ -150,7 +150,7 @@ def _rows(table: pa.Table) -> pa.Table | None:
 def _errors(study: Study) -> str:
     """The calibration errors, where they are among the figures."""
     named = {"ece": "Calibration error", "ece@ts": "after temperature scaling"}
-    figures = [(said, study.figures[name]) for name, said in named.items() if name in study.figures]
+    figures = [(said, study.figure(name)) for name, said in named.items() if name in study.figures]
     said = ", ".join(f"{what} {one.value:.1f} {interval(one.ci_low, one.ci_high)}" for what, one in figures)
     return f"{said}." if said else ""
 

@@ -55,7 +55,7 @@ def points(study: Study) -> list[Row]:
     Fields: `series` the model, `kind`, `x` the level, `v` the accuracy in percent, `low` and `high` its 95% interval;
     of the clean images `part` and `v`.
     """
-    found: list[Row] = [{"part": "clean", "series": study.model, "v": rounded(study.figures["top1"].value)}]
+    found: list[Row] = [{"part": "clean", "series": study.model, "v": rounded(study.figure("top1").value)}]
     for kind, curve in curves(study.table).items():
         for level, value, low, high in zip(*curve, strict=True):
             figures = {"v": rounded(value), "low": rounded(low), "high": rounded(high)}
@@ -90,7 +90,8 @@ def _panel(kind: str, axis: str, ticks: tuple[float, ...], series: Sequence[str]
     if ticks:
         ends = alt.Scale(nice=False, zero=False)
         across = alt.X("x:Q", title=axis, scale=ends, axis=alt.Axis(values=list(ticks)))
-    base = data().transform_filter(f"datum.part == 'curve' && datum.kind == '{kind}'").encode(x=across)
+    # A predicate, not an expression: the name is whatever a table says.
+    base = data().transform_filter(alt.FieldEqualPredicate(field="kind", equal=kind)).encode(x=across)
     clean = data().transform_filter("datum.part == 'clean'").mark_rule(strokeDash=DASH).encode(y=alt.Y("v:Q"))
     whole = alt.layer(with_series(clean, series), banded(base, "v", "top-1, %", series))
     return panel(whole, _TITLES.get(kind, kind), 330 if among < 3 else 240, 250)
@@ -102,12 +103,12 @@ def _title(study: Study) -> str:
 
 
 def _mean(study: Study) -> str:
-    mean = study.figures["top1@changed"]
-    return f"Mean over the kinds of change {mean.value:.1f}, {study.figures['mean_drop'].value:.1f} below clean images."
+    mean = study.figure("top1@changed")
+    return f"Mean over the kinds of change {mean.value:.1f}, {study.figure('mean_drop').value:.1f} below clean images."
 
 
 def _colour(study: Study) -> str:
     if "top1@histogram" not in study.figures:
         return ""
-    alone, held = study.figures["top1@histogram"].value, study.figures["r2@histogram"].value
+    alone, held = study.figure("top1@histogram").value, study.figure("r2@histogram").value
     return f"A colour histogram alone gives {alone:.1f}; features tell {held:.1f}% of its variance."

@@ -56,22 +56,21 @@ def cells(study: Study) -> list[Row]:
     Fields: `series` the model, `c` the corruption, `s` the severity (0: their mean), `v` the error in percent, `low`
     and `high` its 95% interval, and `x`, `y` where the cell stands.
     """
-    severities, figures = by_severity(study.table), study.figures
-    top1 = figures["top1"]
+    severities, top1 = by_severity(study.table), study.figure("top1")
     places = rows_of(extra=EXTRA[0] in severities)
     found = [_cell(study, CLEAN, 0, (100 - top1.value, 100 - top1.ci_high, 100 - top1.ci_low), places)]
     for name, errors in severities.items():
         corruption = TOGETHER if name == MEAN else name
         for place, values in enumerate(zip(*errors, strict=True), 1):
             found.append(_cell(study, corruption, place, values, places))
-        mean = figures["mean_error" if name == MEAN else f"error@{name}"]
+        mean = study.figure("mean_error" if name == MEAN else f"error@{name}")
         found.append(_cell(study, corruption, 0, (mean.value, mean.ci_low, mean.ci_high), places))
     return found
 
 
 def line(study: Study) -> list[Row]:
     """The mean error over the fifteen from clean images (severity 0) to severity 5, with the fields of `cells`."""
-    top1, errors = study.figures["top1"], by_severity(study.table)[MEAN]
+    top1, errors = study.figure("top1"), by_severity(study.table)[MEAN]
     values = [(100 - top1.value, 100 - top1.ci_high, 100 - top1.ci_low), *zip(*errors, strict=True)]
     return [
         {"part": "line", "series": study.model, "s": s, "v": rounded(v), "low": rounded(low), "high": rounded(high)}
@@ -100,12 +99,10 @@ def _cell(
 
 
 def _caption(study: Study) -> str:
-    figures = study.figures
-    mean, clean = figures["mean_error"], 100 - figures["top1"].value
+    mean, clean = study.figure("mean_error"), 100 - study.figure("top1").value
     said = [f"Top-1 error in percent. Clean {clean:.1f}; mean {mean.value:.1f} {interval(mean.ci_low, mean.ci_high)}"]
-    said += [
-        f"{name.replace('_', ' ')} {figures[name].value:.1f}" for name in ("mCE", "relative_mCE") if name in figures
-    ]
+    published = [name for name in ("mCE", "relative_mCE") if name in study.figures]
+    said += [f"{name.replace('_', ' ')} {study.figure(name).value:.1f}" for name in published]
     return "; ".join(said) + "."
 
 

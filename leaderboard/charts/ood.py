@@ -39,7 +39,7 @@ def one(study: Study) -> Chart:
     """A curve for each score."""
     names = tuple(NAMES[score] for score in SCORES)
     rows = [{**row, "series": row["score"]} for row in points(study)]
-    areas = ((NAMES[score], study.figures[f"auroc@{score}"]) for score in SCORES)
+    areas = ((NAMES[score], study.figure(f"auroc@{score}")) for score in SCORES)
     said = ", ".join(f"{name} {area.value:.1f} {interval(area.ci_low, area.ci_high)}" for name, area in areas)
     return Chart(TITLE, with_data(_single(names), rows), f"{_CAPTION} Area under the curve: {said}.")
 

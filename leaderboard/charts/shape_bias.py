@@ -18,7 +18,7 @@ _CAPTION = "Decisions for the shape among those for shape or texture, by categor
 
 def one(study: Study) -> Chart:
     """The dots of a model, with intervals."""
-    whole = study.figures["shape_bias"]
+    whole = study.figure("shape_bias")
     said = f"{_CAPTION} Shape bias {whole.value:.1f} {interval(whole.ci_low, whole.ci_high)}."
     return Chart(TITLE, _filled([study]), said)
 

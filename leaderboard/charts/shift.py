@@ -20,7 +20,7 @@ _CAPTION = "Top-1 with 95% intervals; dashed: as good as on clean images."
 
 def one(study: Study) -> Chart:
     """The dot of a model below the diagonal."""
-    drop = study.figures["drop"]
+    drop = study.figure("drop")
     return Chart(TITLE, _filled([study]), f"{_CAPTION} Drop {drop.value:.1f} [{drop.ci_low:.1f}, {drop.ci_high:.1f}].")
 
 
@@ -36,7 +36,7 @@ def several(studies: Sequence[Study]) -> Chart:
 
 def pairs(studies: Sequence[Study]) -> dict[str, tuple[float, float]]:
     """Model -> (clean, shifted) top-1 in percent."""
-    return {study.model: (study.figures["top1@clean"].value, study.figures["top1"].value) for study in studies}
+    return {study.model: (study.figure("top1@clean").value, study.figure("top1").value) for study in studies}
 
 
 def points(studies: Sequence[Study]) -> list[Row]:
@@ -44,7 +44,7 @@ def points(studies: Sequence[Study]) -> list[Row]:
     named = {study.model for study in with_lines(studies)[0]}
     found: list[Row] = []
     for study in studies:
-        clean, shifted = study.figures["top1@clean"], study.figures["top1"]
+        clean, shifted = study.figure("top1@clean"), study.figure("top1")
         limits = {"x0": clean.ci_low, "x1": clean.ci_high, "y0": shifted.ci_low, "y1": shifted.ci_high}
         row = {"part": "model", "series": study.model, "x": rounded(clean.value), "y": rounded(shifted.value)}
         label = study.model if study.model in named else ""

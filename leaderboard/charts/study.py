@@ -8,11 +8,14 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from benchmark.errors import ResultError
 from benchmark.metrics.registry import get_scorer
 from benchmark.results.schema import MetricValue, Result
 from benchmark.results.store import read_predictions
 from leaderboard.charts.chart import LINES
 from leaderboard.tables import Entry
+
+_AGAIN = "run the cell again with --overwrite always"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Study:
     def figures(self) -> dict[str, MetricValue]:
         """By name, as the result's scorer gave them."""
         return {metric.name: metric for metric in self.result.metrics}
+
+    def figure(self, name: str) -> MetricValue:
+        """One of them.
+
+        Raises:
+            ResultError: the result has none of that name, so it is not what its scorer makes.
+        """
+        if name not in self.figures:
+            found = ", ".join(self.figures) or "none"
+            raise ResultError(f"a figure {name!r} of scorer {self.result.scorer.name!r}", found, _AGAIN)
+        return self.figures[name]
 
     @cached_property
     def table(self) -> pa.Table:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.metrics.changes import Kind
+from benchmark.metrics.changes import Kind, changes_table
 from leaderboard.charts import changes
 from leaderboard.charts.chart import DATA
-from tests.leaderboard.charts.tables import TARGETS, N, answers, store_colour, store_occlusion
+from leaderboard.charts.pictures import png
+from tests.leaderboard.charts.tables import CLASSES, IDS, TARGETS, N, answers, store, store_colour, store_occlusion
 
 
 def top1(skill: float) -> float:
@@ -48,3 +50,15 @@ def test_levels_that_crowd_at_one_end_are_drawn_at_equal_distances() -> None:
 def test_what_colour_tells_is_in_the_caption(tmp_path: Path) -> None:
     caption = changes.one(store_colour(tmp_path, "m", 0.9)).caption
     assert f"A colour histogram alone gives {top1(0.3):.1f}; features tell 75.0% of its variance." in caption
+
+
+def test_the_name_of_a_kind_is_never_code(tmp_path: Path) -> None:
+    name = "x' || alert(1) || '"
+    kinds = {name: Kind((1.0, 2.0), "how much")}
+    found = {name: np.stack([answers(0.5), answers(0.3)], axis=1)}
+    table = changes_table(IDS, TARGETS, answers(0.9), kinds, found, CLASSES)
+    chart = changes.one(store(tmp_path, "m", table, "changes", "top1@changed", "mine"))
+    (panel,) = chart.spec["hconcat"]
+    filters = [step["filter"] for layer in panel["layer"][1]["layer"] for step in layer["transform"]]
+    assert filters == [{"field": "kind", "equal": name}] * 3
+    assert png(chart, "m").startswith(b"\x89PNG")

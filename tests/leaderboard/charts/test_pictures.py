@@ -62,6 +62,17 @@ def test_results_that_may_not_be_ranked_together_are_not_drawn_together(tmp_path
     assert [path.name[:3] for path in pictures(tmp_path)] == ["a--", "b--"]
 
 
+def test_a_result_without_the_figures_of_its_scorer_is_refused(tmp_path: Path) -> None:
+    study = store_corruptions(tmp_path, "m", 0.9)
+    (path,) = tmp_path.glob("results/m/robustness/*.json")
+    record = json.loads(path.read_text())
+    record["metrics"] = [metric for metric in record["metrics"] if metric["name"] != "error@fog"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ResultError, match=r"a figure 'error@fog' of scorer 'corruptions'.*--overwrite"):
+        list(pictures(tmp_path))
+    assert study.figure("error@fog").n == 120
+
+
 def test_what_cannot_be_drawn_says_why(cli: CommandLine, tmp_path: Path) -> None:
     store_result(tmp_path, "m", 0.5)
     with pytest.raises(ResultError, match="done results of robustness"):
