@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.metrics.corruptions import EXTRA, FIFTEEN
+from benchmark.metrics.corruptions import ALEXNET, EXTRA, FIFTEEN, corruptions_table
 from leaderboard.charts import corruptions
 from leaderboard.charts.chart import DATA, LINES
-from tests.leaderboard.charts.tables import TARGETS, N, answers, store_corruptions
+from leaderboard.charts.kinds import KINDS
+from tests.leaderboard.charts.tables import IDS, TARGETS, N, answers, store, store_corruptions
 
 
 def error(skill: float) -> float:
@@ -65,3 +66,12 @@ def test_of_very_many_models_the_best_dozen_has_lines_and_the_others_are_named(t
     drawn = list(dict.fromkeys(row["series"] for row in chart.spec["datasets"][DATA]))
     assert drawn == [f"m{k:02d}" for k in range(2, 14)] and len(drawn) == LINES  # the least error, in their own order
     assert "The best 12 of 14 models; without a line: m01, m00." in chart.caption
+
+
+def test_the_published_files_say_their_mce(tmp_path: Path) -> None:
+    found = {name: np.repeat(answers(0.5)[:, None], 5, axis=1) for name in FIFTEEN}
+    table = corruptions_table(IDS, TARGETS, answers(0.9), found, 1000, "imagenet-c")
+    study = store(tmp_path, "m", table, "imagenet-c", "mCE", "imagenet-c")
+    by_hand = np.mean([error(0.5) / ALEXNET[name] for name in FIFTEEN])
+    caption = KINDS["imagenet-c"].one(study).caption
+    assert f"; mCE {by_hand:.1f}; relative mCE " in caption and "Clean" in caption
