@@ -102,7 +102,7 @@ def _several_models(models: Sequence[str], entries: Sequence[Entry], reference: 
         winners[column.label] = clear_winner(column)
         board[column.label] = derived_of(column, reference)
         for metric in board[column.label]:
-            label = derived_label(column, metric).replace("_", " ")
+            label = derived_label(column, metric).replace("_", "\n")
             table.add_column(Text(label.replace("/", "\n")), justify="right", no_wrap=True)
     said = {entry.result.model.name: _card(entry.result) for entry in entries}
     for model in _best_first(models, columns):

@@ -34,12 +34,12 @@ def opened(card: ModelCard) -> Backbone:
     return open_backbone(card.checkpoint, arch=card.arch, preprocess=card.preprocess)
 
 
-def test_the_demo_asks_four_models_for_the_frozen_battery_and_segmentation(tmp_path: Path) -> None:
+def test_the_demo_asks_four_models_for_the_frozen_battery_segmentation_and_robustness(tmp_path: Path) -> None:
     request = demo_request(tmp_path / "out", tmp_path / "cache", "cpu")
     assert tuple(card.name for card in request.models) == NAMES
     assert (request.data, request.tasks) == ({}, ())
     asked, frozen = load_suite(request.suite), load_suite("frozen")
-    pooled = [entry for entry in asked.tasks if entry.task != "segmentation"]
+    pooled = [entry for entry in asked.tasks if entry.task not in ("segmentation", "robustness")]
     assert [(entry.task, entry.protocol) for entry in pooled] == [
         (entry.task, entry.protocol) for entry in frozen.tasks
     ]
@@ -49,6 +49,8 @@ def test_the_demo_asks_four_models_for_the_frozen_battery_and_segmentation(tmp_p
     for entry in dense:
         protocol = load_protocol(load_task("segmentation"), entry.protocol, entry.settings)
         assert protocol.size == 128 and entry.datasets == ("scenes128",)
+    changed = [(entry.protocol, entry.datasets) for entry in asked.tasks if entry.task == "robustness"]
+    assert changed == [("robust/corruptions", ("scenes",)), ("robust/shift", ("harder",))]
     assert (request.out, request.cache, request.device) == (tmp_path / "out", tmp_path / "cache", "cpu")
     assert demo_request(tmp_path, None, "auto").cache != tmp_path
 
