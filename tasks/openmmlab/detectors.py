@@ -167,7 +167,7 @@ def rescaled(config: dict[str, Any], scale: float) -> None:
     else:
         dense.scales = [size * scale for size in dense.scales]
     for name in ("bbox_roi_extractor", "mask_roi_extractor"):
-        if name in config.get("roi_head", {}):
+        if config.get("roi_head", {}).get(name) is not None:  # C4 has one for both
             config["roi_head"][name].finest_scale = _FINEST * scale
 
 
