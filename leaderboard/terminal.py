@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.results.schema import Result
+from leaderboard.blocks import Blocks
 from leaderboard.effective import NAME as EFFECTIVE
 from leaderboard.pairwise import clear_winner
 from leaderboard.sections import sections_of
@@ -93,28 +94,21 @@ def _heading(result: Result, with_seed: bool) -> str:
 
 def _several_models(models: Sequence[str], entries: Sequence[Entry], reference: str | None) -> RenderableType:
     columns = wide_columns(entries)
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("model", overflow="fold")
-    winners, board = {}, {}
-    for column in columns:
-        arrow = " ↓" if column.higher_is_better is False else ""
-        table.add_column(Text(column.label.replace("/", "\n") + arrow), justify="right", no_wrap=True)
-        winners[column.label] = clear_winner(column)
-        board[column.label] = derived_of(column, reference)
-        for metric in board[column.label]:
-            label = derived_label(column, metric).replace("_", "\n")
-            table.add_column(Text(label.replace("/", "\n")), justify="right", no_wrap=True)
     said = {entry.result.model.name: _card(entry.result) for entry in entries}
-    for model in _best_first(models, columns):
-        cells = []
-        for column in columns:
-            cells.append(_cell(column, model, winners[column.label] == model))
-            for values in board[column.label].values():
-                cells.append(Text(f"{values[model]:.1f}  " if model in values else ""))
-        name = Text(model)
-        if said[model]:
-            name.append(f"\n{said[model]}", style="dim")
-        table.add_row(name, *cells)
+    ordered = _best_first(models, columns)
+    shown: list[tuple[Text, list[Text]]] = []
+    board: dict[str, dict[str, dict[str, float]]] = {}
+    for column in columns:
+        winner, arrow = clear_winner(column), " ↓" if column.higher_is_better is False else ""
+        heading = Text(column.label.replace("/", "\n") + arrow, justify="right")
+        shown.append((heading, [_cell(column, model, winner == model) for model in ordered]))
+        board[column.label] = derived_of(column, reference)
+        for metric, values in board[column.label].items():
+            label = derived_label(column, metric).replace("_", "\n").replace("/", "\n")
+            cells = [Text(f"{values[model]:.1f}  " if model in values else "") for model in ordered]
+            shown.append((Text(label, justify="right"), cells))
+    names = [Text(model).append(f"\n{said[model]}" if said[model] else "", style="dim") for model in ordered]
+    table = Blocks("model", names, shown)
     note = "± half of the 95% interval over test samples · ★ better than every other model (paired test, 5%, Holm)"
     if any(EFFECTIVE in figures for figures in board.values()):
         note += (
