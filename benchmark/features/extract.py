@@ -55,29 +55,13 @@ def extract(
         BackboneError: features that are not finite.
     """
     chosen = preprocessing or backbone.preprocessing
-    return filling_of(
-        backbone, split, representations, store, chosen, batch_size, workers, on_bad_image, progress
-    ).whole()
-
-
-def filling_of(
-    backbone: Backbone,
-    split: Split,
-    representations: Sequence[str],
-    store: FeatureStore,
-    preprocessing: Preprocessing,
-    batch_size: int = 64,
-    workers: int | None = None,
-    on_bad_image: OnBadImage = "stop",
-    progress: Progress = lambda done, total, what: None,
-) -> Filling:
-    """The work of `extract`, to be done whole or in shards."""
     wanted = list(dict.fromkeys(representations))
 
     def encode(images: Tensor) -> dict[str, Tensor]:
         features = backbone.encode(images, wanted, layers=0)
         return {name: features.global_(name) for name in wanted}
 
-    key = feature_key(backbone, preprocessing, split)
+    key = feature_key(backbone, chosen, split)
     pin = backbone.execution.torch_device.type == "cuda"
-    return Filling(store, key, wanted, encode, split, preprocessing, batch_size, workers, on_bad_image, progress, pin)
+    filling = Filling(store, key, wanted, encode, split, chosen, batch_size, workers, on_bad_image, progress, pin)
+    return filling.fill()

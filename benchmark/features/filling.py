@@ -1,4 +1,4 @@
-"""Filling the store: batches of a split through a function, into chunks, whole or in parts that others fill beside."""
+"""Filling the store: batches of a split through a function, into chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.backbones.preprocessing import Preprocessing
 from benchmark.data.dataset import Split
 from benchmark.errors import BackboneError, DataError
 from benchmark.features.loader import Batch, batches
-from benchmark.features.store import FeatureKey, FeatureSet, FeatureStore, chunk_count, chunk_range
+from benchmark.features.store import FeatureKey, FeatureSet, FeatureStore, chunk_range
 
 OnBadImage = Literal["stop", "skip"]
 Progress = Callable[[int, int, str], None]
@@ -61,7 +61,7 @@ class Filling:
     progress: Progress
     pin: bool
 
-    def whole(self) -> Extraction:
+    def fill(self) -> Extraction:
         """Makes sure that the store has every chunk, and opens them.
 
         Raises:
@@ -70,7 +70,7 @@ class Filling:
         """
         started, split = time.perf_counter(), self.split
         with self.store.lock(self.key, self._waiting):
-            encoded = self._make(set(range(chunk_count(self.key.n, self.key.chunk_images))))
+            encoded = self._make()
             features = self.store.open(self.key, self.wanted)
         if features.skipped and self.on_bad_image == "stop":  # stored by an earlier run that skipped them
             raise _unreadable(features.skipped)
@@ -79,23 +79,13 @@ class Filling:
             raise DataError("readable images", found, "check the source")
         return Extraction(features, encoded, time.perf_counter() - started)
 
-    def shard(self, chunks: range) -> int:
-        """Makes sure that the store has some of the chunks, which nobody else is to fill; the images that it took.
-
-        Raises:
-            DataError: unreadable images under `stop`.
-            BackboneError: rows that are not finite.
-        """
-        with self.store.lock(self.key, self._waiting, f"-{chunks.start}-{chunks.stop}"):
-            return self._make(set(chunks))
-
     def _waiting(self) -> None:
         self.progress(0, len(self.split), f"{self.split.name} (another run is encoding it)")
 
-    def _make(self, mine: set[int]) -> int:
-        """Encodes what is missing of the chunks; the number of images."""
+    def _make(self) -> int:
+        """Encodes what is missing; the number of images."""
         key, store, encoded = self.key, self.store, 0
-        todo = {name: mine & set(store.missing(key, name)) for name in self.wanted}
+        todo = {name: set(store.missing(key, name)) for name in self.wanted}
         chunks = sorted(set().union(*todo.values()))
         positions = [position for chunk in chunks for position in chunk_range(key.n, chunk, key.chunk_images)]
         if not positions:

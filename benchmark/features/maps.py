@@ -147,7 +147,7 @@ def extract_maps(
     filling = Filling(
         store, key, wanted, encode, split, backbone.preprocessing, size, workers, on_bad_image, progress, pin
     )
-    return filling.whole()
+    return filling.fill()
 
 
 def _name(layer: int) -> str:

@@ -191,13 +191,11 @@ class FeatureStore:
         return FeatureSet(folder, key.n, seen or {}, key.chunk_images)
 
     @contextlib.contextmanager
-    def lock(self, key: FeatureKey, waiting: Callable[[], None], part: str = "") -> Iterator[None]:
-        """One process fills a key (or a part of it that others leave alone) at a time; others call `waiting` and wait,
-        then find the work done.
-        """
+    def lock(self, key: FeatureKey, waiting: Callable[[], None]) -> Iterator[None]:
+        """One process fills a key at a time; others call `waiting` and wait, then find the work done."""
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".lock{part}")
+        lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
