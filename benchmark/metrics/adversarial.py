@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from benchmark.metrics import columns, intervals
-from benchmark.metrics.estimate import Estimate
+from benchmark.metrics import columns
+from benchmark.metrics.estimate import Estimate, share
 from benchmark.metrics.names import with_variant
 
 VERSION = 1
@@ -84,7 +84,7 @@ def estimates(table: pa.Table) -> list[Estimate]:
         raise columns.malformed("a column of an attack, such as 'pgd-4'", f"columns {rows.column_names}")
     targets = columns.integers(rows, "target", classes)
     clean = columns.integers(rows, "clean", classes) == targets
-    found = [_share("top1", ids, targets, clean)]
+    found = [share("top1", ids, targets, clean)]
     for attack in attacks:
         asked = np.ones(len(ids), bool)
         if attack.kind == "autoattack":
@@ -97,7 +97,7 @@ def estimates(table: pa.Table) -> list[Estimate]:
                 "images that are wrong under every attack where they are wrong without",
                 f"{int((hit & ~clean[asked]).sum())} right under {attack.name}",
             )
-        found.append(_share(with_variant("top1", attack.name), ids[asked], targets[asked], hit))
+        found.append(share(with_variant("top1", attack.name), ids[asked], targets[asked], hit))
     return found
 
 
@@ -106,19 +106,4 @@ def _attacks(table: pa.Table) -> list[Attack]:
     named = [match for match in map(_NAME.fullmatch, table.column_names) if match]
     return sorted(
         (Attack(match[1], float(match[2])) for match in named), key=lambda one: (KINDS.index(one.kind), one.eps)
-    )
-
-
-def _share(name: str, ids: np.ndarray, targets: np.ndarray, hit: np.ndarray) -> Estimate:
-    """Of `hit` (N,), in percent."""
-    low, high = intervals.of_proportion(hit.astype(np.float64))
-    values = 100.0 * hit
-    return Estimate(
-        name=name,
-        value=float(values.mean()),
-        interval=lambda: (100.0 * low, 100.0 * high),
-        units=ids,
-        strata=targets,
-        contributions=values[:, None],
-        binary=True,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmark.metrics import columns, intervals
-from benchmark.metrics.estimate import Estimate
+from benchmark.metrics.estimate import Estimate, share
 from benchmark.metrics.names import split_name, with_variant
 
 VERSION = 1
@@ -109,7 +109,10 @@ def estimates(table: pa.Table) -> list[Estimate]:
     for group, names in GROUPS.items():
         figures[with_variant("error", group)] = np.stack([errors[name] for name in names], axis=1).mean(axis=1)
     figures |= {with_variant("error", name): values for name, values in errors.items()}
-    return [_clean(ids, targets, hit), *(_mean(name, ids, targets, values) for name, values in figures.items())]
+    return [
+        share("top1", ids, targets, hit > 0),
+        *(_mean(name, ids, targets, values) for name, values in figures.items()),
+    ]
 
 
 def published_estimates(table: pa.Table) -> list[Estimate]:
@@ -174,19 +177,6 @@ def _read(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str
     targets = columns.integers(rows, "target", classes)
     hit = 100.0 * (columns.integers(rows, "clean", classes) == targets)
     return ids, targets, hit, {name: _wrong(rows, name, targets, classes) for name in given}
-
-
-def _clean(ids: np.ndarray, targets: np.ndarray, hit: np.ndarray) -> Estimate:
-    low, high = intervals.of_proportion(hit / 100.0)
-    return Estimate(
-        name="top1",
-        value=float(hit.mean()),
-        interval=lambda: (100.0 * low, 100.0 * high),
-        units=ids,
-        strata=targets,
-        contributions=hit[:, None],
-        binary=True,
-    )
 
 
 def _wrong(rows: pa.Table, name: str, targets: np.ndarray, classes: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.metrics import intervals
 from benchmark.metrics.metric import Metric
 from benchmark.metrics.names import definition_of
 
@@ -112,3 +113,25 @@ class Estimate:
             spread=float(np.std(self.per_draw, ddof=1)) if several else None,
             draws=max(1, len(self.per_draw)),
         )
+
+
+def share(name: str, units: np.ndarray, strata: np.ndarray, hit: np.ndarray) -> Estimate:
+    """A share of units in percent, with Wilson's interval.
+
+    Args:
+        name: of the metric.
+        units: (N,) ids in ascending order.
+        strata: (N,) the target of each.
+        hit: (N,) bool, whether it counts.
+    """
+    low, high = intervals.of_proportion(hit.astype(np.float64))
+    values = 100.0 * hit
+    return Estimate(
+        name=name,
+        value=float(values.mean()),
+        interval=lambda: (100.0 * low, 100.0 * high),
+        units=units,
+        strata=strata,
+        contributions=values[:, None],
+        binary=True,
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmark.metrics import columns, intervals
-from benchmark.metrics.estimate import Estimate
+from benchmark.metrics.estimate import Estimate, share
 from benchmark.metrics.names import with_variant
 
 VERSION = 1
@@ -62,7 +62,7 @@ def estimates(table: pa.Table) -> list[Estimate]:
     ids, shape, texture, decided = (values[conflict] for values in (ids, shape, texture, decided))
     categories, strata = np.unique(shape, return_inverse=True)
     by_shape, by_texture = 100.0 * (decided == shape), 100.0 * (decided == texture)
-    found = [_share("top1@shape", ids, strata, by_shape), _share("top1@texture", ids, strata, by_texture)]
+    found = [share("top1@shape", ids, strata, by_shape > 0), share("top1@texture", ids, strata, by_texture > 0)]
     if not (by_shape.any() or by_texture.any()):
         return found  # decided for neither, ever: the ratio has no meaning
     found.insert(0, _ratio("shape_bias", ids, strata, by_shape, by_texture))
@@ -72,19 +72,6 @@ def estimates(table: pa.Table) -> list[Estimate]:
             name = with_variant("shape_bias", str(category))
             found.append(_ratio(name, ids[of], strata[of], by_shape[of], by_texture[of]))
     return found
-
-
-def _share(name: str, ids: np.ndarray, strata: np.ndarray, hit: np.ndarray) -> Estimate:
-    low, high = intervals.of_proportion(hit / 100.0)
-    return Estimate(
-        name=name,
-        value=float(hit.mean()),
-        interval=lambda: (100.0 * low, 100.0 * high),
-        units=ids,
-        strata=strata,
-        contributions=hit[:, None],
-        binary=True,
-    )
 
 
 def _ratio(name: str, ids: np.ndarray, strata: np.ndarray, by_shape: np.ndarray, by_texture: np.ndarray) -> Estimate:

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from benchmark.metrics import columns, intervals
-from benchmark.metrics.estimate import Estimate
+from benchmark.metrics import columns
+from benchmark.metrics.estimate import Estimate, share
 
 VERSION = 1
 DOMAINS = ("clean", "shifted")
@@ -47,12 +47,12 @@ def estimates(table: pa.Table) -> list[Estimate]:
     if sorted(parts) != list(DOMAINS):
         raise columns.malformed("rows of clean and of shifted images", f"variants {sorted(parts)}")
     found = {domain: _hits(rows, classes) for domain, rows in parts.items()}
-    clean, shifted = _accuracy("top1@clean", *found["clean"]), _accuracy("top1", *found["shifted"])
+    clean, shifted = share("top1@clean", *found["clean"]), share("top1", *found["shifted"])
     return [shifted, clean, _drop(clean, shifted)]
 
 
 def _hits(rows: pa.Table, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids in ascending order, the first class that counts as right, and 0 or 100 for each image."""
+    """Ids in ascending order, the first class that counts as right, and whether each image is right."""
     ids, _, tables = columns.by_draw(rows)
     if len(tables) != 1:
         raise columns.malformed("one draw", f"{len(tables)}")
@@ -64,22 +64,9 @@ def _hits(rows: pa.Table, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     columns.check_range(flat, "accepted", classes)
     predictions = columns.integers(tables[0], "prediction", classes)
     owner = np.repeat(np.arange(len(lengths)), lengths)
-    hit = np.zeros(len(lengths))
-    np.maximum.at(hit, owner, 100.0 * (flat == predictions[owner]))
+    hit = np.zeros(len(lengths), bool)
+    np.logical_or.at(hit, owner, flat == predictions[owner])
     return ids, flat[np.cumsum(lengths) - lengths], hit
-
-
-def _accuracy(name: str, ids: np.ndarray, strata: np.ndarray, hit: np.ndarray) -> Estimate:
-    low, high = intervals.of_proportion(hit / 100.0)
-    return Estimate(
-        name=name,
-        value=float(hit.mean()),
-        interval=lambda: (100.0 * low, 100.0 * high),
-        units=ids,
-        strata=strata,
-        contributions=hit[:, None],
-        binary=True,
-    )
 
 
 def _drop(clean: Estimate, shifted: Estimate) -> Estimate:
