@@ -87,8 +87,8 @@ class Shift:
     Attributes:
         source: where they come from, as written.
         classes: K class names of their own, in the order of that split's target indices.
-        accepted: (K, C) bool, which of the dataset's classes count as right for each of them; None where the two have
-            no class in common.
+        accepted: (K, C) bool, which of the dataset's classes count as right for each of them; None where
+            nothing does: they are something else.
         variants: as of a `Collection`: they are changed versions of the dataset's own reported images.
     """
 

@@ -42,7 +42,12 @@ def results(out: Path) -> list[dict[str, Any]]:
 
 
 def test_scenes_against_noise(cli: CommandLine, tmp_path: Path, suite: Path) -> None:
-    pair = ("--shift", f"clean={SCENES}", f"noise=folder:{noise(tmp_path / 'noise', 'white', 'grey')}")
+    pair = (
+        "--shift",
+        f"clean={SCENES}",
+        f"noise=folder:{noise(tmp_path / 'noise', 'white', 'grey')}",
+        "noise:map=none",
+    )
     call = ("run", *MODEL, "--suite", suite, *pair, "--workers", "0", *FEW)
     outcome = cli(*call, "--out", tmp_path / "a")
     assert outcome.code == 0, outcome.err
@@ -69,6 +74,6 @@ def test_a_source_with_the_same_classes_is_listed_with_its_reason(
     clean = noise(tmp_path / "clean" / "train", "cat", "dog").parent
     noise(clean / "test", "cat", "dog")
     other = noise(tmp_path / "other", "Dog", "sofa")
-    pair = ("--shift", f"clean=folder:{clean}", f"other=folder:{other}")
+    pair = ("--shift", f"clean=folder:{clean}", f"other=folder:{other}", "other:map=none")
     outcome = cli("run", *MODEL, "--suite", suite, *pair, "--out", tmp_path / "a", "--workers", "0", "--dry-run")
     assert "needs images of other classes; found dog in both" in words(outcome.err), outcome.err

@@ -94,21 +94,19 @@ def class_map(name: str | None, clean: Sequence[str], shifted: Sequence[str], so
     return ClassMap(_matrix(table, clean, shifted, source), file.border)
 
 
-def _equal(clean: Sequence[str], shifted: Sequence[str], leave_out: bool, source: str) -> NDArray[np.bool_] | None:
-    there = [label for label in shifted if label in set(clean)]
-    if not there:
-        if leave_out:
-            found = (
-                f"{', '.join(map(repr, shifted[:3]))} ... against {', '.join(map(repr, clean[:3]))} ... in {source!r}"
-            )
-            raise DataError("class names that both sources have", found, "give a class map: map=FILE.yaml")
-        return None
-    if len(there) < len(shifted) and not leave_out:
-        strange = [label for label in shifted if label not in set(clean)]
+def _equal(clean: Sequence[str], shifted: Sequence[str], leave_out: bool, source: str) -> NDArray[np.bool_]:
+    known = set(clean)
+    strange = [label for label in shifted if label not in known]
+    if len(strange) == len(shifted):
+        # Never taken for images of something else: the same classes often have other names (numbers, say).
+        mine, theirs = (", ".join(map(repr, names[:3])) for names in (clean, shifted))
+        todo = f"say which are which by map=FILE.yaml or map={INDEX}, or by map={NONE} that they are something else"
+        raise DataError("class names that both sources have", f"{mine} ... and {theirs} ... in {source!r}", todo)
+    if strange and not leave_out:
         found = f"{strange[0]!r} ({len(strange)} of {len(shifted)} classes) in {source!r}"
         todo = f"{nearest(strange[0], clean)} Give map=FILE.yaml, or map=shared to leave such images out"
         raise DataError("shifted classes that the clean dataset has", found, todo)
-    return _matrix({label: (label,) for label in there}, clean, shifted, source)
+    return _matrix({label: (label,) for label in shifted if label in known}, clean, shifted, source)
 
 
 def _indices(shifted: Sequence[str], source: str) -> dict[str, tuple[str, ...]]:

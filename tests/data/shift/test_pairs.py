@@ -81,12 +81,14 @@ def test_names_that_do_not_match_stop_unless_a_map_says_what_they_are(
             opened(clean, other, f"&map={path}")
 
 
-def test_nothing_in_common_is_a_pair_without_right_answers(clean: Path, write_tree: Callable[..., Path]) -> None:
+def test_other_names_are_not_taken_for_something_else_unless_that_is_said(
+    clean: Path, write_tree: Callable[..., Path]
+) -> None:
     far = write_tree({"sea/1.png": 2, "sky/1.png": 3}, "far")
-    assert opened(clean, far).shift.accepted is None
-    assert opened(clean, clean, "&map=none").shift.accepted is None
-    with pytest.raises(DataError, match="class names that both sources have"):
-        opened(clean, far, "&map=shared")
+    for map_ in ("", "&map=shared"):
+        with pytest.raises(DataError, match=r"class names that both sources have; found 'a', .*'sea'.*map=none"):
+            opened(clean, far, map_)
+    assert opened(clean, far, "&map=none").shift.accepted is None
 
 
 def test_missing_parts_and_unknown_maps_are_named(clean: Path) -> None:
